@@ -1,0 +1,140 @@
+"""The loop as code: what ``mainspring.yaml`` says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from mainspring.core.errors import InvalidInput, NotFound
+
+FILE_NAME = "mainspring.yaml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_DURATION = re.compile(r"(\d+)\s*(m|h|d|w)")
+_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+class DatasetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named data set: Parquet files that arrive in a folder; each becomes a part of the next snapshot."""
+
+    files: str
+    """Glob below the project folder, read in name order."""
+    time_column: str = ""
+    """Column with the event time in milliseconds (UTC)."""
+
+
+class PipelineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A KFP pipeline: the file and function that define it, and its default arguments."""
+
+    file: str
+    function: str
+    parameters: dict[str, Any] = {}
+
+
+class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An address clients call: which registered model answers there."""
+
+    model: str
+    """Name of the registered model; its ``champion`` alias is what is served."""
+    port: int = 8080
+    baseline: str = ""
+    """A model version (``1``) that shadows every request and never changes: what if we had not retrained?"""
+
+
+class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Watches windows of an endpoint's prediction log."""
+
+    endpoint: str
+    window: str = "7d"
+    start: str = ""
+    """ISO time the first window starts at; empty means the first record."""
+    label_delay: str = "0d"
+    """How long after its end a window waits for labels before it is judged."""
+    min_label_coverage: float = 0.5
+
+
+class RetrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The policy from signals to a pipeline run."""
+
+    monitor: str
+    pipeline: str
+    every_windows: int = 0
+    """Schedule floor: retrain when the last training is this many windows old; 0 means never for age alone."""
+    excess_loss: float = 0.0
+    """Retrain when the summed log loss above the champion's hold-out loss reaches this (nats); 0 means off."""
+    cooldown_windows: int = 1
+    """At least this many windows between two trainings."""
+
+
+class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a gated version takes over an endpoint."""
+
+    canary_percent: int = 20
+    alpha: float = 0.05
+    """False-alarm budget of each sequential test."""
+    margin: float = 0.002
+    """A canary may be this much worse in log loss and still count as not worse."""
+    min_labels: int = 200
+    """Labelled paired rows needed before the canary can be promoted without proof that it is better."""
+    max_windows: int = 4
+    """After this many windows without enough labels the canary is rolled back."""
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything ``mainspring.yaml`` may say."""
+
+    project: str
+    settings: dict[str, Any] = {}
+    datasets: dict[str, DatasetConfig] = {}
+    pipelines: dict[str, PipelineConfig] = {}
+    endpoints: dict[str, EndpointConfig] = {}
+    monitors: dict[str, MonitorConfig] = {}
+    retrain: dict[str, RetrainConfig] = {}
+    rollout: RolloutConfig = RolloutConfig()
+
+
+def load_project(folder: Path) -> Project:
+    """Read and check ``mainspring.yaml`` in ``folder``; errors name the place in the file."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise NotFound(f"There is no {FILE_NAME} in {folder}.", hint="Go to a project folder, or pass --project DIR.")
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InvalidInput(f"{path} is not valid YAML{place}: {problem}.") from error
+    try:
+        project = msgspec.convert(document, Project)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{path} is not a valid project: {error}.") from error
+    _check_references(project, path)
+    return project
+
+
+def parse_duration(text: str) -> int:
+    """Turn ``90m``, ``6h``, ``7d`` or ``4w`` into milliseconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"{text!r} is not a duration.", hint="Write 90m, 6h, 7d or 4w.")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _check_references(project: Project, path: Path) -> None:
+    for section in ("datasets", "pipelines", "endpoints", "monitors", "retrain"):
+        for name in getattr(project, section):
+            if not _NAME.fullmatch(name):
+                raise InvalidInput(f"{path}: {section}.{name} is not a name.", hint="Use letters, digits, . _ and -.")
+    for name, monitor in project.monitors.items():
+        parse_duration(monitor.window), parse_duration(monitor.label_delay)
+        if monitor.endpoint not in project.endpoints:
+            raise InvalidInput(f"{path}: monitors.{name}.endpoint is {monitor.endpoint!r}, which is not an endpoint.")
+    for name, retrain in project.retrain.items():
+        if retrain.monitor not in project.monitors:
+            raise InvalidInput(f"{path}: retrain.{name}.monitor is {retrain.monitor!r}, which is not a monitor.")
+        if retrain.pipeline not in project.pipelines:
+            raise InvalidInput(f"{path}: retrain.{name}.pipeline is {retrain.pipeline!r}, which is not a pipeline.")

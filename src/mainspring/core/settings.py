@@ -1,0 +1,111 @@
+"""Where and how mainspring runs: defaults < ``mainspring.yaml`` < environment < flags.
+
+Each value knows where it came from (``mainspring config show``). Only the command line reads the
+environment; everything below it is handed a `Settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainspring.core.errors import InvalidInput
+
+ENVIRONMENT_PREFIX = "MAINSPRING_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where state lives, what to bind to, which clock and seed to use."""
+
+    home: str = ".mainspring"
+    """Folder of the embedded store; relative to the project folder."""
+    database: str = ""
+    """Database URL; empty means SQLite in the home folder."""
+    host: str = "127.0.0.1"
+    """Address the server binds to."""
+    port: int = 5000
+    """Port the server binds to; 0 picks a free one."""
+    clock: str = "system"
+    """``system`` or ``simulated:PATH``."""
+    seed: int = 0
+    """Seed of everything random."""
+    actor: str = ""
+    """Who is acting, recorded with every execution and event; empty means the login name."""
+    token: str = ""
+    """Bearer token clients must send; needed to bind to anything but loopback."""
+
+
+class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings, where each came from, and the paths that follow from them."""
+
+    values: Settings
+    sources: dict[str, str]
+    project_folder: Path
+
+    @property
+    def home(self) -> Path:
+        """The absolute path of the home folder."""
+        return (self.project_folder / self.values.home).resolve()
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the database."""
+        return self.values.database or f"sqlite:///{self.home / 'mainspring.db'}"
+
+    @property
+    def clock_spec(self) -> str:
+        """The clock, with the path of a simulated one made absolute."""
+        kind, colon, path = self.values.clock.partition(":")
+        return f"{kind}:{self.project_folder / path}" if colon else kind
+
+    @property
+    def blobs_path(self) -> Path:
+        """The folder of content-addressed blobs."""
+        return self.home / "blobs"
+
+    @property
+    def server_url(self) -> str:
+        """The address clients on this machine reach the server at."""
+        return f"http://{self.values.host}:{self.values.port}"
+
+    def endpoint_folder(self, endpoint: str) -> Path:
+        """The folder with an endpoint's deployment file, prediction log and labels."""
+        return self.home / "endpoints" / endpoint
+
+
+def resolve_settings(
+    project_folder: Path,
+    *,
+    file: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> ResolvedSettings:
+    """Merge the four sources; raise `InvalidInput` that names the key, the value and its source."""
+    merged: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.__struct_fields__, "default")
+    variables = {
+        key.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+        for key, value in (environment or {}).items()
+        if key.startswith(ENVIRONMENT_PREFIX)
+    }
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    for source, values in (("mainspring.yaml", file or {}), ("environment", variables), ("flag", given)):
+        for key, value in values.items():
+            if key in sources:
+                merged[key] = _convert(key, value, source)
+                sources[key] = source
+            elif source != "environment":
+                raise InvalidInput(f"Unknown setting {key!r} in {source}.", hint=f"Known: {', '.join(sources)}.")
+    return ResolvedSettings(values=Settings(**merged), sources=sources, project_folder=project_folder.resolve())
+
+
+def _convert(key: str, value: object, source: str) -> int | str:
+    try:
+        if Settings.__annotations__[key] == "int":
+            return msgspec.convert(value, int, strict=False)
+        return msgspec.convert(value, str, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"Setting {key} from {source} is {value!r}: {error}.") from error
