@@ -1,0 +1,69 @@
+"""What a request can do wrong. Each protocol gives these its own shape; none of them echoes the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainspring.core import InvalidInput
+
+MAX_PROBLEMS = 20
+_MAX_TEXT = 2_000
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
+class BadRequest(InvalidInput):
+    """The request cannot be answered; ``problems`` has one sentence per field and rule."""
+
+    def __init__(self, problems: str | Sequence[str], *, hint: str = "") -> None:
+        self.problems = bound([problems] if isinstance(problems, str) else list(problems))
+        super().__init__("; ".join(self.problems)[:_MAX_TEXT], hint=hint)
+
+
+class TooLarge(InvalidInput):
+    """The body is larger than the endpoint reads."""
+
+    http_status = 413
+
+
+class UnsupportedMedia(InvalidInput):
+    """The content type or encoding is not one the route reads."""
+
+    http_status = 415
+
+
+class TooSlow(InvalidInput):
+    """The client did not send its body in time."""
+
+    http_status = 408
+
+
+class WrongMethod(InvalidInput):
+    """The route exists, with another method."""
+
+    http_status = 405
+
+
+class Unauthorized(InvalidInput):
+    """The bearer token is missing or wrong."""
+
+    http_status = 401
+
+
+def bound(problems: list[str]) -> list[str]:
+    """Keep the first problems and say how many more there are."""
+    if len(problems) <= MAX_PROBLEMS:
+        return problems
+    return [*problems[:MAX_PROBLEMS], f"and {len(problems) - MAX_PROBLEMS} more"]
+
+
+def show(value: object) -> str:
+    """Show a value in an error: short, whatever it is."""
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:37] + "...")
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge integer"
+    return repr(value)[:40]
