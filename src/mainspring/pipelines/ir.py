@@ -1,0 +1,292 @@
+"""The compiled pipeline as it is written: KFP's PipelineSpec (YAML or JSON), read into typed structures.
+
+Nothing here judges what the engine can run; that is `plan`'s part. Numbers are normalised as KFP's backend does:
+a double with an integral value is an int, at every depth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import yaml
+
+from mainspring.core import InvalidInput
+
+_LARGEST_EXACT = 2**53
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Common settings of all parts of the document: camel-case names, unknown fields allowed."""
+
+
+class ArtifactType(Document, frozen=True, kw_only=True):
+    """The schema of an artifact."""
+
+    schema_title: str = "system.Artifact"
+    schema_version: str = "0.0.1"
+
+
+class ParameterSpec(Document, frozen=True, kw_only=True):
+    """A declared input or output parameter."""
+
+    parameter_type: str = ""
+    type: str = ""
+    """The form before schema version 2.1: INT, DOUBLE or STRING."""
+    default_value: Any = msgspec.UNSET
+    is_optional: bool = False
+    literals: list[Any] = []
+
+
+class ArtifactSpec(Document, frozen=True, kw_only=True):
+    """A declared input or output artifact."""
+
+    artifact_type: ArtifactType = ArtifactType()
+    is_artifact_list: bool = False
+    is_optional: bool = False
+
+
+class Definitions(Document, frozen=True, kw_only=True):
+    """The inputs or the outputs a component declares."""
+
+    parameters: dict[str, ParameterSpec] = {}
+    artifacts: dict[str, ArtifactSpec] = {}
+
+
+class OutputReference(Document, frozen=True, kw_only=True):
+    """An output parameter of an earlier task."""
+
+    producer_task: str
+    output_parameter_key: str
+
+
+class RuntimeValue(Document, frozen=True, kw_only=True):
+    """A constant, which may hold placeholders."""
+
+    constant: Any = msgspec.UNSET
+    constant_value: dict[str, Any] | None = None
+    runtime_parameter: str = ""
+
+
+class FinalStatus(Document, frozen=True, kw_only=True):
+    """How an earlier task ended."""
+
+    producer_task: str
+
+
+class ParameterInput(Document, frozen=True, kw_only=True):
+    """Where a task's input parameter comes from; exactly one field is set."""
+
+    task_output_parameter: OutputReference | None = None
+    component_input_parameter: str = ""
+    runtime_value: RuntimeValue | None = None
+    task_final_status: FinalStatus | None = None
+    parameter_expression_selector: str = ""
+
+
+class ArtifactReference(Document, frozen=True, kw_only=True):
+    """An output artifact of an earlier task."""
+
+    producer_task: str
+    output_artifact_key: str
+
+
+class ArtifactInput(Document, frozen=True, kw_only=True):
+    """Where a task's input artifact comes from; exactly one field is set."""
+
+    task_output_artifact: ArtifactReference | None = None
+    component_input_artifact: str = ""
+
+
+class TaskInputs(Document, frozen=True, kw_only=True):
+    """All inputs of a task."""
+
+    parameters: dict[str, ParameterInput] = {}
+    artifacts: dict[str, ArtifactInput] = {}
+
+
+class Named(Document, frozen=True, kw_only=True):
+    """A part that only has a name."""
+
+    name: str = ""
+
+
+class CachingOptions(Document, frozen=True, kw_only=True):
+    """Whether an earlier result may be used."""
+
+    enable_cache: bool = False
+    cache_key: str = ""
+
+
+class TriggerPolicy(Document, frozen=True, kw_only=True):
+    """When a task runs."""
+
+    condition: str = ""
+    strategy: str = ""
+
+
+class RetryPolicy(Document, frozen=True, kw_only=True):
+    """How often a failed task runs again."""
+
+    max_retry_count: int = 0
+    backoff_duration: str = "0s"
+    backoff_factor: float = 2.0
+    backoff_max_duration: str = "3600s"
+
+
+class TaskSpec(Document, frozen=True, kw_only=True):
+    """One use of a component inside a dag."""
+
+    task_info: Named = Named()
+    component_ref: Named = Named()
+    inputs: TaskInputs = TaskInputs()
+    dependent_tasks: list[str] = []
+    caching_options: CachingOptions = CachingOptions()
+    trigger_policy: TriggerPolicy = TriggerPolicy()
+    retry_policy: RetryPolicy | None = None
+    parameter_iterator: dict[str, Any] | None = None
+    artifact_iterator: dict[str, Any] | None = None
+    iterator_policy: dict[str, Any] | None = None
+
+
+class ParameterSelector(Document, frozen=True, kw_only=True):
+    """An output parameter of a task of the dag."""
+
+    producer_subtask: str
+    output_parameter_key: str
+
+
+class OneofParameter(Document, frozen=True, kw_only=True):
+    """The output of whichever of several branches ran."""
+
+    parameter_selectors: list[ParameterSelector] = []
+
+
+class DagOutputParameter(Document, frozen=True, kw_only=True):
+    """Where an output parameter of a dag comes from."""
+
+    value_from_parameter: ParameterSelector | None = None
+    value_from_oneof: OneofParameter | None = None
+
+
+class ArtifactSelector(Document, frozen=True, kw_only=True):
+    """An output artifact of a task of the dag."""
+
+    producer_subtask: str
+    output_artifact_key: str
+
+
+class DagOutputArtifact(Document, frozen=True, kw_only=True):
+    """Where an output artifact of a dag comes from; two or more selectors are branches of which one ran."""
+
+    artifact_selectors: list[ArtifactSelector] = []
+
+
+class DagOutputs(Document, frozen=True, kw_only=True):
+    """All outputs of a dag."""
+
+    parameters: dict[str, DagOutputParameter] = {}
+    artifacts: dict[str, DagOutputArtifact] = {}
+
+
+class DagSpec(Document, frozen=True, kw_only=True):
+    """A graph of tasks."""
+
+    tasks: dict[str, TaskSpec] = {}
+    outputs: DagOutputs = DagOutputs()
+
+
+class ComponentSpec(Document, frozen=True, kw_only=True):
+    """An interface, and a dag or an executor behind it."""
+
+    input_definitions: Definitions = Definitions()
+    output_definitions: Definitions = Definitions()
+    dag: DagSpec | None = None
+    executor_label: str = ""
+
+
+class EnvironmentVariable(Document, frozen=True, kw_only=True):
+    """One variable of a container's environment."""
+
+    name: str
+    value: str = ""
+
+
+class ContainerSpec(Document, frozen=True, kw_only=True):
+    """An image and the command in it."""
+
+    image: str = ""
+    command: list[str] = []
+    args: list[str] = []
+    env: list[EnvironmentVariable] = []
+    resources: dict[str, Any] = {}
+
+
+class ExecutorSpec(Document, frozen=True, kw_only=True):
+    """What runs a component."""
+
+    container: ContainerSpec | None = None
+    importer: dict[str, Any] | None = None
+    resolver: dict[str, Any] | None = None
+    custom_job: dict[str, Any] | None = None
+
+
+class DeploymentSpec(Document, frozen=True, kw_only=True):
+    """All executors, by label."""
+
+    executors: dict[str, ExecutorSpec] = {}
+
+
+class PipelineInfo(Document, frozen=True, kw_only=True):
+    """The name of the pipeline."""
+
+    name: str
+
+
+class PipelineSpec(Document, frozen=True, kw_only=True):
+    """A whole compiled pipeline."""
+
+    pipeline_info: PipelineInfo
+    root: ComponentSpec
+    components: dict[str, ComponentSpec] = {}
+    deployment_spec: DeploymentSpec = DeploymentSpec()
+    schema_version: str = ""
+    sdk_version: str = ""
+
+
+def read_pipeline(data: bytes) -> PipelineSpec:
+    """Read a compiled pipeline; raise `InvalidInput` that names the field that is wrong."""
+    documents = _parse(data)
+    if not documents or not isinstance(documents[0], dict):
+        raise InvalidInput("This is not a compiled pipeline.", hint="Compile it with kfp, or name the .py file.")
+    platform = documents[1].get("platforms") if len(documents) > 1 and isinstance(documents[1], dict) else None
+    if platform:
+        raise InvalidInput(
+            f"The pipeline has settings for {', '.join(platform)}, which this engine does not know.",
+            hint="Remove the kfp-kubernetes calls.",
+        )
+    document = normalise_numbers(documents[0])
+    try:
+        return msgspec.convert(document.get("pipelineSpec", document), PipelineSpec)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"The compiled pipeline is malformed: {error}.") from error
+
+
+def normalise_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Turn doubles with an integral value into ints, at every depth."""
+    if isinstance(value, dict):
+        return {key: normalise_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [normalise_numbers(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
+        return int(value)
+    return value
+
+
+def _parse(data: bytes) -> list[Any]:
+    try:
+        if data.lstrip()[:1] == b"{":
+            return [msgspec.json.decode(data)]
+        return list(yaml.load_all(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (yaml.YAMLError, msgspec.DecodeError) as error:
+        raise InvalidInput(f"The compiled pipeline cannot be read: {str(error).splitlines()[0]}.") from error

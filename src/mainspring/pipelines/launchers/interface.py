@@ -1,0 +1,59 @@
+"""What the engine expects of a launcher."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from mainspring.pipelines.component import PythonComponent
+
+
+class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
+    """A task to start: the files in its folder are written already."""
+
+    key: str
+    """Names the launch; comes back in its `TaskExit`."""
+    function: str
+    source: str
+    """Path of the component's source text."""
+    executor_input: str
+    """Path of KFP's ExecutorInput."""
+    folder: str
+    """Working directory."""
+    log: str
+    error: str
+    """Path of the file that takes the exception of a failed task."""
+    environment: dict[str, str]
+
+
+class TaskExit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a launch ended."""
+
+    key: str
+    status: int
+    """Exit status; negative is the number of the signal that killed it."""
+    error: str = ""
+    """The exception in one line; empty when the task ended well."""
+    lost: bool = False
+    """The launcher itself broke down: nobody knows how the task ended, it has to run again."""
+
+
+class Launcher(Protocol):
+    """Starts tasks and says how they ended. One engine at a time, one thread."""
+
+    def refuse(self, component: PythonComponent) -> str:
+        """Return why this launcher cannot run the component; empty when it can."""
+        ...
+
+    def launch(self, task: TaskLaunch) -> None:
+        """Start a task and return at once."""
+        ...
+
+    def wait(self, timeout: float | None) -> list[TaskExit]:
+        """Return the tasks that ended; wait for one at most ``timeout`` seconds (None: as long as it takes)."""
+        ...
+
+    def cancel_all(self) -> None:
+        """Kill all tasks that run, with everything they started, and forget them."""
+        ...

@@ -1,0 +1,97 @@
+"""Values that flow between tasks: parameters by name, artifacts by name, and how they fit their declared types."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from mainspring.core import InvalidInput
+from mainspring.pipelines.placeholders import text_of
+from mainspring.pipelines.plan import Parameter
+
+ArtifactKind = Literal["file", "folder", "reference", "empty"]
+
+
+class ArtifactValue(msgspec.Struct, frozen=True, kw_only=True):
+    """An artifact a task produced.
+
+    ``file`` and ``folder`` are bytes in the store; a ``reference`` names bytes that lived in the store already
+    (metadata ``mainspring_digest``); an ``empty`` artifact has only metadata.
+    """
+
+    id: str
+    name: str
+    type: str
+    schema_version: str
+    kind: ArtifactKind
+    digest: str | None
+    uri: str
+    metadata: dict[str, Any]
+
+
+class Values(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters and artifacts by name: the inputs or the outputs of a task."""
+
+    parameters: dict[str, Any] = {}
+    artifacts: dict[str, ArtifactValue] = {}
+
+
+def fit_parameter(value: Any, parameter: Parameter) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value as its declared type wants it; raise `InvalidInput` when it does not fit.
+
+    As in KFP's backend, anything fits a STRING (as JSON text); everything else has to match.
+    """
+    fitted = text_of(value) if parameter.type == "STRING" else value
+    if isinstance(fitted, float) and parameter.type == "NUMBER_INTEGER" and fitted.is_integer():
+        fitted = int(fitted)
+    if not _fits(fitted, parameter.type):
+        raise InvalidInput(f"{text_of(value)[:200]} is not a {_WORDS.get(parameter.type, parameter.type)}")
+    if parameter.literals and fitted not in parameter.literals:
+        raise InvalidInput(f"{text_of(value)[:200]} is not one of {text_of(list(parameter.literals))}")
+    return fitted
+
+
+def fit_arguments(arguments: dict[str, Any], parameters: dict[str, Parameter], owner: str) -> dict[str, Any]:
+    """Return the arguments of a pipeline with their defaults; raise `InvalidInput` that names what is wrong."""
+    for name in arguments:
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise InvalidInput(f"{owner} has no parameter {name!r}.", hint=f"Its parameters: {known}.")
+    fitted: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        value = arguments.get(name)
+        if value is None:
+            if not parameter.optional:
+                raise InvalidInput(f"{owner} needs the parameter {name!r}.", hint=f"Pass {name}=….")
+            fitted[name] = None if parameter.default is msgspec.UNSET else parameter.default
+            continue
+        try:
+            fitted[name] = fit_parameter(value, parameter)
+        except InvalidInput as error:
+            raise InvalidInput(f"{owner}, parameter {name!r}: {error.message}.") from error
+    return fitted
+
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (int, float),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+    "TASK_FINAL_STATUS": (dict,),
+}
+_WORDS = {
+    "STRING": "string",
+    "NUMBER_INTEGER": "whole number",
+    "NUMBER_DOUBLE": "number",
+    "BOOLEAN": "boolean",
+    "LIST": "list",
+    "STRUCT": "dictionary",
+}
+
+
+def _fits(value: Any, type: str) -> bool:  # noqa: ANN401 - any JSON value
+    if isinstance(value, bool):
+        return type == "BOOLEAN"
+    return isinstance(value, _PYTHON_TYPES.get(type, ()))
