@@ -1,0 +1,192 @@
+"""Bring every endpoint to what its champion alias and its rollout say, and every rollout to its end."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mainspring.core import NotFound
+from mainspring.core.project import EndpointConfig, MonitorConfig, parse_duration
+from mainspring.delivery import (
+    Rollout,
+    RolloutEvidence,
+    active_rollout,
+    advance,
+    begin_canary,
+    deploy,
+    latest_deployment,
+    list_rollouts,
+    restore_file,
+    save_step,
+    start_rollout,
+)
+from mainspring.lineage import Store
+from mainspring.monitoring import pair_losses, prediction_frame
+from mainspring.registry import ModelVersion, get_version, resolve_alias, set_alias
+from mainspring.serving import PredictionRecord, read_labels, read_records
+
+CHAMPION = "champion"
+LOOK_EVERY_MS = 6 * 3_600_000
+
+
+class Rollouts:
+    """Moves endpoints and rollouts; remembers only when it last looked, to not look at every pass."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._looked: dict[str, int] = {}
+
+    def reconcile(self) -> bool:
+        """Do what is due for every endpoint; return whether anything changed."""
+        changed = [name for name, config in self._store.project.endpoints.items() if self._reconcile(name, config)]
+        return bool(changed)
+
+    def _reconcile(self, name: str, config: EndpointConfig) -> bool:
+        store = self._store
+        with store.database.read() as connection:
+            rollout = active_rollout(connection, name)
+        moved = False
+        if rollout is not None and rollout.state == "CANARY" and self._is_due(rollout):
+            moved = look_at_canary(store, rollout)
+        return reconcile_endpoint(store, name, config) or moved
+
+    def _is_due(self, rollout: Rollout) -> bool:
+        now = self._store.clock.now_ms()
+        if now - self._looked.get(rollout.id, rollout.started_at) < LOOK_EVERY_MS:
+            return False
+        self._looked[rollout.id] = now
+        return True
+
+
+def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: str | None) -> None:
+    """Make a version that passed its gate the champion if there is none, or start its rollout. Safe to repeat."""
+    with store.database.write() as connection:
+        champion = resolve_alias(connection, version.name, CHAMPION)
+        if champion is None:
+            set_alias(
+                connection, store.clock, name=version.name, alias=CHAMPION, version=version.version,
+                actor=store.actor, reason="The first version that passed the gate.", cause=cause,
+            )  # fmt: skip
+            return
+        known = {rollout.candidate_version for rollout in list_rollouts(connection, endpoint=endpoint)}
+        if champion.version == version.version or version.version in known:
+            return
+        start_rollout(
+            connection, store.clock, endpoint=endpoint, model=version.name, candidate_version=version.version,
+            champion_version=champion.version, reason=version.tags.get("verdict", ""), cause=cause,
+        )  # fmt: skip
+
+
+def look_at_canary(store: Store, rollout: Rollout) -> bool:
+    """Gather what is known of a canary, decide, and keep the decision; return whether the rollout ended."""
+    step = advance(rollout, gather_evidence(store, rollout), store.project.rollout)
+    with store.database.write() as connection:
+        event = save_step(connection, store.clock, rollout.id, step)
+        if step.action == "promote":
+            set_alias(
+                connection, store.clock, name=rollout.model, alias=CHAMPION, version=rollout.candidate_version,
+                actor=store.actor, reason=step.reason, cause=event,
+            )  # fmt: skip
+    return step.action != "continue"
+
+
+def gather_evidence(store: Store, rollout: Rollout) -> RolloutEvidence:
+    """Read the canary's records and labels since it started.
+
+    Rows whose label may still be missing are left out: a late flight is labelled later than a punctual one, so the
+    labels that are there first are a biased sample.
+    """
+    folder = store.settings.endpoint_folder(rollout.endpoint)
+    now = store.clock.now_ms()
+    records = list(read_records(folder / "predictions", rollout.started_at, now))
+    settled = [record for record in records if record.received_at < now - _label_delay(store, rollout.endpoint)]
+    frame = prediction_frame(settled, read_labels(folder / "labels", start_ms=rollout.started_at))
+    pairs = pair_losses(frame, "canary", CHAMPION)
+    return RolloutEvidence(
+        losses=pairs.differences,
+        requests=pairs.requests,
+        canary_errors=count_errors(records, "canary"),
+        champion_errors=count_errors(records, CHAMPION),
+        windows=(now - rollout.started_at) // _window(store, rollout.endpoint),
+    )
+
+
+def count_errors(records: list[PredictionRecord], variant: str) -> int:
+    """Count the requests a variant was to answer and failed on; what a client did wrong is not its fault."""
+    return sum(record.status >= 500 for record in records if record.variant == variant and not record.shadow)
+
+
+def reconcile_endpoint(store: Store, name: str, config: EndpointConfig) -> bool:
+    """Deploy what the champion alias, the rollout and the baseline say; return whether anything changed."""
+    with store.database.read() as connection:
+        champion = resolve_alias(connection, config.model, CHAMPION)
+        if champion is None:
+            return False
+        rollout = active_rollout(connection, name)
+        canary = get_version(connection, config.model, rollout.candidate_version) if rollout else None
+        baseline = _baseline(connection, config)
+        deployed = latest_deployment(connection, name)
+    wanted = {"champion": champion, "canary": canary, "baseline": baseline}
+    versions = {variant: version.version for variant, version in wanted.items() if version is not None}
+    found = {variant.name: variant.model.version for variant in deployed.document.variants} if deployed else {}
+    if versions != found:
+        _deploy(store, name, champion, canary, baseline, rollout)
+    if rollout is not None and rollout.state == "PENDING":
+        with store.database.write() as connection:
+            begin_canary(connection, rollout.id)
+        return True
+    return versions != found
+
+
+def restore_deployments(store: Store) -> None:
+    """Write the deployment files a crash may have left behind their rows."""
+    for name in store.project.endpoints:
+        with store.database.read() as connection:
+            kept = latest_deployment(connection, name)
+        if kept is not None:
+            restore_file(store.settings.endpoint_folder(name), kept.document)
+
+
+def _deploy(
+    store: Store,
+    name: str,
+    champion: ModelVersion,
+    canary: ModelVersion | None,
+    baseline: ModelVersion | None,
+    rollout: Rollout | None,
+) -> None:
+    deploy(
+        store.database,
+        store.blobs,
+        store.clock,
+        endpoint=name,
+        endpoint_folder=store.settings.endpoint_folder(name),
+        models_folder=store.settings.home / "models",
+        champion=champion,
+        canary=canary,
+        baseline=baseline,
+        canary_percent=store.project.rollout.canary_percent,
+        actor=store.actor,
+        reason=f"canary of version {canary.version}" if canary else f"version {champion.version} is the champion",
+        cause=rollout.event if rollout else None,
+    )
+
+
+def _baseline(connection: sa.Connection, config: EndpointConfig) -> ModelVersion | None:
+    if not config.baseline:
+        return None
+    try:
+        return get_version(connection, config.model, config.baseline)
+    except NotFound:  # named ahead of its registration
+        return None
+
+
+def _label_delay(store: Store, endpoint: str) -> int:
+    return max((parse_duration(m.label_delay) for m in _monitors(store, endpoint)), default=0)
+
+
+def _window(store: Store, endpoint: str) -> int:
+    return min((parse_duration(m.window) for m in _monitors(store, endpoint)), default=7 * 86_400_000)
+
+
+def _monitors(store: Store, endpoint: str) -> list[MonitorConfig]:
+    return [config for config in store.project.monitors.values() if config.endpoint == endpoint]

@@ -1,0 +1,99 @@
+"""The controller loop: bring what is observed to what the project wants, again and again.
+
+Each pass looks at recorded state and the clock, and does what is due: arrivals become snapshots, finished windows
+are measured, policies fire triggers, triggers become pipeline runs, versions that passed the gate become canaries,
+canaries are promoted or rolled back. Nothing is remembered between passes that is not in the store, so a scheduler
+that was killed simply starts again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mainspring.automation.arrivals import take_arrivals
+from mainspring.automation.canaries import Rollouts, restore_deployments
+from mainspring.automation.retraining import consider_retraining
+from mainspring.automation.training import Trainer
+from mainspring.automation.watching import measure_due_windows
+from mainspring.core import MainspringError, SystemClock
+from mainspring.lineage import Store
+from mainspring.serving.deployment import write_atomically
+
+log = logging.getLogger("mainspring.scheduler")
+
+T = TypeVar("T")
+PASS_SECONDS = 0.5
+SIMULATED_PASS_SECONDS = 0.003
+
+
+class SchedulerState(msgspec.Struct, frozen=True):
+    """The scheduler's own word on where it is: the time it has dealt with, and whether anything is still to do."""
+
+    pid: int
+    reconciled_at: int
+    idle: bool
+
+
+def read_state(path: Path) -> SchedulerState | None:
+    """Read the scheduler's state file; None while it has not written one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SchedulerState)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def run_scheduler(store: Store) -> None:
+    """Run passes until SIGTERM or SIGINT; a pass that fails is logged and tried again."""
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    pause = PASS_SECONDS if isinstance(store.clock, SystemClock) else SIMULATED_PASS_SECONDS
+    path = store.settings.home / "scheduler.json"
+    last: SchedulerState | None = None
+    restore_deployments(store)
+    rollouts = Rollouts(store)
+    with Trainer(store) as trainer:
+        while not stopping.wait(pause):
+            now = store.clock.now_ms()
+            if last is not None and last.idle and last.reconciled_at == now and pause < PASS_SECONDS:
+                continue
+            idle = run_pass(store, trainer, rollouts)
+            state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
+            if state != last:
+                write_atomically(path, msgspec.json.encode(state))
+                last = state
+
+
+def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts) -> bool:
+    """Do everything that is due now; return whether nothing is left to do until time moves on.
+
+    Each stage stands alone: a monitor that cannot be measured does not keep a rollout from going on.
+    """
+    attempt("arrivals", lambda: take_arrivals(store))
+    attempt("monitors", lambda: watch(store))
+    busy = attempt("training", trainer.tend)
+    moved = attempt("rollouts", rollouts.reconcile)
+    return not busy and not moved
+
+
+def watch(store: Store) -> None:
+    """Measure what is due, and let the policies decide on each new window."""
+    for measured in measure_due_windows(store):
+        consider_retraining(store, measured)
+
+
+def attempt(stage: str, work: Callable[[], T]) -> T | None:
+    """Do one stage of a pass; an error a person can act on is logged, and the stage is tried in the next pass."""
+    try:
+        return work()
+    except MainspringError as error:
+        log.error("stage.failed stage=%s code=%s message=%s hint=%s", stage, error.code, error.message, error.hint)
+        return None

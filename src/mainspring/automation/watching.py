@@ -1,0 +1,132 @@
+"""Measure the monitor windows that are due, against the data the answering version was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from mainspring.core import InvalidInput, to_ms
+from mainspring.core.project import MonitorConfig, parse_duration
+from mainspring.datasets import Profile, Schema
+from mainspring.lineage import Store, record_event
+from mainspring.monitoring import (
+    MeasuredWindow,
+    Signal,
+    Window,
+    due_windows,
+    last_window_end,
+    measure_window,
+    read_signals,
+    save_report,
+)
+from mainspring.registry import ModelVersion, list_versions, resolve_alias
+from mainspring.serving import first_record_at, read_labels, read_records
+from mainspring.tracking import read_run_artifact
+
+HOLDOUT_TAG = "holdout_log_loss"
+
+
+def measure_due_windows(store: Store) -> list[MeasuredWindow]:
+    """Measure every window of every monitor that is over and has waited for its labels."""
+    measured = []
+    for name, config in store.project.monitors.items():
+        start = window_start(store, config)
+        if start is None:
+            continue
+        with store.database.read() as connection:
+            last = last_window_end(connection, name)
+        for window in due_windows(
+            start_ms=start,
+            window_ms=parse_duration(config.window),
+            last_end_ms=last,
+            now_ms=store.clock.now_ms(),
+            delay_ms=parse_duration(config.label_delay),
+        ):
+            measured.append(measure(store, name, config, window))
+    return measured
+
+
+def window_start(store: Store, config: MonitorConfig) -> int | None:
+    """Return when the first window starts: as configured, or on the day of the first record; None before that."""
+    if config.start:
+        return parse_time(config.start)
+    first = first_record_at(store.settings.endpoint_folder(config.endpoint) / "predictions")
+    return None if first is None else first - first % 86_400_000
+
+
+def parse_time(text: str) -> int:
+    """Turn an ISO time with a zone into milliseconds since the epoch."""
+    try:
+        return to_ms(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not an ISO time.", hint="Write 2013-01-29T05:00:00Z.") from error
+
+
+def measure(store: Store, name: str, config: MonitorConfig, window: Window) -> MeasuredWindow:
+    """Measure one window, keep the report with its signals, and raise an alert for those that need attention."""
+    folder = store.settings.endpoint_folder(config.endpoint)
+    model = store.project.endpoints[config.endpoint].model
+    with store.database.read() as connection:
+        champion = resolve_alias(connection, model, "champion")
+        expected = expected_losses(list_versions(connection, model))
+        profile, schema = _reference(store, connection, champion) if champion else (None, None)
+    report = measure_window(
+        window,
+        list(read_records(folder / "predictions", window.start, window.end)),
+        read_labels(folder / "labels", start_ms=window.start),
+        reference=profile,
+        schema=schema,
+        features=feature_names(champion) if champion else None,
+    )
+    signals = read_signals(report, min_label_coverage=config.min_label_coverage, expected_log_loss=expected)
+    with store.database.write() as connection:
+        measured = save_report(
+            connection, store.clock, monitor=name, endpoint=config.endpoint, report=report, signals=signals
+        )
+        _raise_alert(store, connection, name, measured, signals)
+    return measured
+
+
+def expected_losses(versions: list[ModelVersion]) -> Mapping[str, float]:
+    """Return the hold-out log loss each version was registered with."""
+    return {version.version: float(version.tags[HOLDOUT_TAG]) for version in versions if HOLDOUT_TAG in version.tags}
+
+
+def feature_names(version: ModelVersion) -> list[str] | None:
+    """Return the inputs a version's signature names; None if it has no named ones."""
+    names = [column["name"] for column in version.signature.get("inputs", []) if "name" in column]
+    return names or None
+
+
+def _reference(store: Store, connection: sa.Connection, champion: ModelVersion) -> tuple[Profile | None, Schema | None]:
+    """Read what the champion's training data looked like, from the artifacts of its run."""
+    profile = read_run_artifact(connection, store.blobs, champion.run_id, "data/profile")
+    schema = read_run_artifact(connection, store.blobs, champion.run_id, "data/schema")
+    return (
+        msgspec.json.decode(profile, type=Profile) if profile else None,
+        msgspec.json.decode(schema, type=Schema) if schema else None,
+    )
+
+
+def _raise_alert(
+    store: Store, connection: sa.Connection, monitor: str, measured: MeasuredWindow, signals: list[Signal]
+) -> None:
+    serious = [signal for signal in signals if signal.state == "attention" and not signal.name.startswith("drift.")]
+    if serious:
+        record_event(
+            connection,
+            store.clock,
+            "alert.raised",
+            source="monitoring",
+            subject=monitor,
+            cause=measured.event,
+            data={
+                "reason": "; ".join(
+                    f"{signal.name} of {signal.subject or monitor} is {signal.value}" for signal in serious
+                ),
+                "signals": [signal.name for signal in serious],
+            },
+        )

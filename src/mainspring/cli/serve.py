@@ -1,0 +1,55 @@
+"""``mainspring serve``: one endpoint on its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mainspring.cli.project import open_project, options_of
+from mainspring.core import InvalidInput
+
+
+def serve(
+    context: typer.Context,
+    uri: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION; none with --model.")] = "",
+    model: Annotated[Path | None, typer.Option(help="An MLflow model folder: no control plane needed.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the endpoint; the model's name if none is given.")] = "",
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8080,
+    log: Annotated[Path | None, typer.Option(help="Folder of the endpoint's state and prediction log.")] = None,
+    allow_pickle: Annotated[bool, typer.Option(help="Load models that are pickles: they can run any code.")] = False,
+) -> None:
+    """Answer predictions: MLflow /invocations, Open Inference Protocol V2, KServe V1 and Vertex :predict."""
+    settings, _ = options_of(context).load()
+    if (model is None) == (not uri):
+        raise InvalidInput("Name one model.", hint="mainspring serve models:/NAME@champion, or --model DIR")
+    if model is None:
+        name, folder = _deploy(context, uri, name, log)
+    else:
+        name = name or model.resolve().name
+        folder = log or settings.endpoint_folder(name)
+    command = [sys.executable, "-m", "mainspring.serving", "--endpoint", name, "--folder", str(folder)]
+    command += ["--host", settings.values.host, "--port", str(port), "--clock", settings.clock_spec]
+    command += ["--model", str(model)] if model is not None else []
+    command += ["--allow-pickle"] if allow_pickle else []
+    os.execv(sys.executable, command)  # noqa: S606 - an argument list, no shell; the endpoint takes our place
+
+
+def _deploy(context: typer.Context, uri: str, name: str, log: Path | None) -> tuple[str, Path]:
+    from mainspring.delivery import deploy
+    from mainspring.registry import resolve
+
+    store = open_project(context)
+    with store.database.read() as connection:
+        version = resolve(connection, uri)
+    name = name or version.name
+    folder = log or store.settings.endpoint_folder(name)
+    deploy(
+        store.database, store.blobs, store.clock, endpoint=name, endpoint_folder=folder,
+        models_folder=store.settings.home / "models", champion=version, actor=store.actor,
+        reason=f"mainspring serve {uri}",
+    )  # fmt: skip
+    return name, folder

@@ -1,0 +1,41 @@
+"""The gate as a step: is the candidate better than the champion where it counts?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from mainspring.components.task import ArtifactFile, current_run_id, task_store
+from mainspring.delivery import Evaluation, judge_gate
+from mainspring.lineage import record_event
+from mainspring.pipelines import get_run
+
+
+def compare_on_newest_window(
+    candidate: ArtifactFile, champion: ArtifactFile, *, model: str, min_gain: float, verdict: ArtifactFile
+) -> bool:
+    """Judge two evaluations on the same newest rows, record the verdict as an event, and say whether it passed."""
+    ours = msgspec.json.decode(Path(candidate.path).read_bytes(), type=Evaluation)
+    theirs = msgspec.json.decode(Path(champion.path).read_bytes(), type=Evaluation | None)
+    judged = judge_gate(ours, theirs, min_gain=min_gain)
+    Path(verdict.path).write_bytes(msgspec.json.encode(judged))
+    with task_store() as store, store.database.write() as connection:
+        record_event(
+            connection,
+            store.clock,
+            "gate.passed" if judged.passed else "gate.refused",
+            source="pipelines",
+            subject=model,
+            cause=_cause(connection),
+            data={"reason": judged.reason, "candidate_log_loss": ours.log_loss,
+                  "champion_log_loss": theirs.log_loss if theirs else None},
+        )  # fmt: skip
+    return judged.passed
+
+
+def _cause(connection: sa.Connection) -> str | None:
+    """Return the event this task runs because of: the start of its pipeline run."""
+    run_id = current_run_id()
+    return get_run(connection, run_id).started_event if run_id else None

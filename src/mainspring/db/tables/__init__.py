@@ -1,0 +1,27 @@
+"""All tables, one module per aggregate; only the room that owns an aggregate may import its module."""
+
+from __future__ import annotations
+
+from mainspring.db.tables import (
+    automation,
+    datasets,
+    delivery,
+    lineage,
+    monitoring,
+    pipelines,
+    registry,
+    tracking,
+)
+from mainspring.db.tables.base import metadata
+
+__all__ = [
+    "automation",
+    "datasets",
+    "delivery",
+    "lineage",
+    "metadata",
+    "monitoring",
+    "pipelines",
+    "registry",
+    "tracking",
+]

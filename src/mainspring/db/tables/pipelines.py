@@ -1,0 +1,52 @@
+"""Tables of the pipelines room: runs, and one row per task of a run."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mainspring.db.tables.base import json_column, metadata, time_column
+
+pipeline_run = sa.Table(
+    "pipeline_run",
+    metadata,
+    sa.Column("id", sa.String(26), primary_key=True),
+    sa.Column("pipeline", sa.String(256), nullable=False, index=True),
+    sa.Column("name", sa.String(256), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("actor", sa.String(256), nullable=False),
+    sa.Column("cause", sa.String(26), nullable=True),
+    sa.Column("ir_digest", sa.String(80), nullable=False),
+    sa.Column("use_cache", sa.Boolean, nullable=False),
+    sa.Column("execution_id", sa.String(26), nullable=True),
+    sa.Column("started_event", sa.String(26), nullable=True),
+    sa.Column("error", sa.Text, nullable=False, default=""),
+    time_column("created_at"),
+    time_column("started_at", nullable=True),
+    time_column("ended_at", nullable=True),
+    json_column("parameters"),
+    json_column("code"),
+    json_column("outputs"),
+    json_column("warnings"),
+)
+
+pipeline_task = sa.Table(
+    "pipeline_task",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("pipeline_run.id"), primary_key=True),
+    sa.Column("address", sa.String(512), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(256), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("failures", sa.Integer, nullable=False, default=0),
+    sa.Column("execution_id", sa.String(26), nullable=True, index=True),
+    sa.Column("cached_from", sa.String(26), nullable=True),
+    sa.Column("cache_key", sa.String(80), nullable=True, index=True),
+    sa.Column("component_digest", sa.String(80), nullable=False),
+    sa.Column("error", sa.Text, nullable=False, default=""),
+    time_column("started_at", nullable=True),
+    time_column("ended_at", nullable=True),
+    json_column("upstream"),
+    json_column("inputs"),
+    json_column("outputs"),
+)
