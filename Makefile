@@ -13,7 +13,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml scripts/setup
 	@scripts/setup
 
 test: setup      ## run all tests, on both cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup      ## style, and the direction of imports
 	$(BIN)/ruff check .

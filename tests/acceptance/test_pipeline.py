@@ -17,8 +17,6 @@ import pytest
 from mainspring.db import open_database
 from mainspring.pipelines import TaskRun, list_runs, list_tasks
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def command(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "mainspring", "--project", str(folder), *arguments]

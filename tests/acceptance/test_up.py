@@ -16,10 +16,6 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-import pytest
-
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def until(true: Callable[[], object], seconds: float = 30.0) -> bool:
     deadline = monotonic() + seconds

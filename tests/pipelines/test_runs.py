@@ -12,7 +12,7 @@ import pytest
 
 from mainspring import lineage
 from mainspring.core import Conflict, InvalidInput
-from mainspring.pipelines import list_tasks
+from mainspring.pipelines import get_run, list_tasks
 
 
 @pytest.fixture
@@ -186,12 +186,14 @@ def test_a_task_knows_who_it_is(make_engine, sqlite_database, compiled):
     seen = engine.execute(id).outputs.parameters["Output"]
     with sqlite_database.read() as connection:
         (task,) = list_tasks(connection, id)
+        event = get_run(connection, id).started_event
     assert (seen["COLOUR"], seen["OWN"], seen["MAINSPRING_TASK"]) == ("red", "mine", "look-around")
     assert (seen["MAINSPRING_RUN_ID"], seen["MAINSPRING_EXECUTION_ID"]) == (id, task.execution_id)
     assert json.loads(seen["MLFLOW_RUN_CONTEXT"]) == {
         "mainspring.pipeline_run_id": id,
         "mainspring.execution_id": task.execution_id,
         "mainspring.task": "look-around",
+        "mainspring.event": event,
     }
     assert "looking around" in engine.task_log(id, "look-around").read_text()
     assert "COLOUR" not in os.environ

@@ -22,18 +22,18 @@ from mainspring.delivery import (
 from mainspring.lineage import Store
 from mainspring.monitoring import pair_losses, prediction_frame
 from mainspring.registry import ModelVersion, get_version, resolve_alias, set_alias
-from mainspring.serving import PredictionRecord, read_labels, read_records
+from mainspring.serving import PredictionRecord, newest_label, read_labels, read_records
 
 CHAMPION = "champion"
-LOOK_EVERY_MS = 6 * 3_600_000
+LOOK_EVERY_MS = 60_000
 
 
 class Rollouts:
-    """Moves endpoints and rollouts; remembers only when it last looked, to not look at every pass."""
+    """Moves endpoints and rollouts; remembers only which labels it has seen, to not look at the same twice."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._looked: dict[str, int] = {}
+        self._looked: dict[str, tuple[int, tuple[str, int]]] = {}
 
     def reconcile(self) -> bool:
         """Do what is due for every endpoint; return whether anything changed."""
@@ -50,10 +50,13 @@ class Rollouts:
         return reconcile_endpoint(store, name, config) or moved
 
     def _is_due(self, rollout: Rollout) -> bool:
+        """Say whether labels have arrived since the last look, which was a while ago: nothing else is evidence."""
         now = self._store.clock.now_ms()
-        if now - self._looked.get(rollout.id, rollout.started_at) < LOOK_EVERY_MS:
+        labels = newest_label(self._store.settings.endpoint_folder(rollout.endpoint) / "labels")
+        looked_at, seen = self._looked.get(rollout.id, (rollout.started_at, ("", 0)))
+        if labels == seen or now - looked_at < LOOK_EVERY_MS:
             return False
-        self._looked[rollout.id] = now
+        self._looked[rollout.id] = (now, labels)
         return True
 
 

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import TypeVar
 
 import msgspec
@@ -61,10 +62,13 @@ def run_scheduler(store: Store) -> None:
     restore_deployments(store)
     rollouts = Rollouts(store)
     with Trainer(store) as trainer:
+        passed = 0.0
         while not stopping.wait(pause):
             now = store.clock.now_ms()
-            if last is not None and last.idle and last.reconciled_at == now and pause < PASS_SECONDS:
+            settled = last is not None and last.idle and last.reconciled_at == now
+            if settled and perf_counter() - passed < PASS_SECONDS:
                 continue
+            passed = perf_counter()
             idle = run_pass(store, trainer, rollouts)
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:

@@ -16,7 +16,14 @@ from mainspring.core import InvalidInput, MainspringError, NotFound, Unavailable
 from mainspring.core.project import PipelineConfig
 from mainspring.datasets import latest_snapshot
 from mainspring.lineage import Store, record_event
-from mainspring.pipelines import Engine, Launcher, PipelineRun, ProcessLauncher, compile_pipeline
+from mainspring.pipelines import (
+    Engine,
+    Launcher,
+    PipelineRun,
+    ProcessLauncher,
+    compile_pipeline,
+    task_environment,
+)
 from mainspring.registry import PIPELINE_RUN_TAG, list_versions, resolve_alias
 
 log = logging.getLogger("mainspring.training")
@@ -56,6 +63,9 @@ class Trainer:
         return True
 
     def _claim(self) -> Trigger | None:
+        """Take the next trigger; none while there is no server that tasks could log to."""
+        if not (self._store.settings.home / "server.json").is_file():
+            return None
         with self._store.database.read() as connection:
             if not list_triggers(connection, states=("PENDING",), limit=1):
                 return None
@@ -95,8 +105,6 @@ def run_trigger(store: Store, launcher: Launcher, trigger: Trigger) -> PipelineR
 
 def open_engine(store: Store, launcher: Launcher, *, tracking: str | None = None) -> Engine:
     """Make an engine whose tasks find this project's store and log to its server (at ``tracking``, if given)."""
-    from mainspring.components.task import task_environment
-
     return Engine(
         store.database,
         store.blobs,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
 
-from mainspring.core import InvalidInput, to_ms
+from mainspring.core import to_ms
 from mainspring.core.project import MonitorConfig, parse_duration
 from mainspring.datasets import Profile, Schema
 from mainspring.lineage import Store, record_event
@@ -51,18 +50,10 @@ def measure_due_windows(store: Store) -> list[MeasuredWindow]:
 
 def window_start(store: Store, config: MonitorConfig) -> int | None:
     """Return when the first window starts: as configured, or on the day of the first record; None before that."""
-    if config.start:
-        return parse_time(config.start)
+    if config.start is not None:
+        return to_ms(config.start)
     first = first_record_at(store.settings.endpoint_folder(config.endpoint) / "predictions")
     return None if first is None else first - first % 86_400_000
-
-
-def parse_time(text: str) -> int:
-    """Turn an ISO time with a zone into milliseconds since the epoch."""
-    try:
-        return to_ms(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise InvalidInput(f"{text!r} is not an ISO time.", hint="Write 2013-01-29T05:00:00Z.") from error
 
 
 def measure(store: Store, name: str, config: MonitorConfig, window: Window) -> MeasuredWindow:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mainspring.cli.project import open_project, options_of
+from mainspring.cli.up import check_port
 from mainspring.core import InvalidInput
 
 
@@ -23,12 +24,16 @@ def serve(
     allow_pickle: Annotated[bool, typer.Option(help="Load models that are pickles: they can run any code.")] = False,
 ) -> None:
     """Answer predictions: MLflow /invocations, Open Inference Protocol V2, KServe V1 and Vertex :predict."""
+    from mainspring.serving.mlmodel import read_mlmodel
+
     settings, _ = options_of(context).load()
     if (model is None) == (not uri):
         raise InvalidInput("Name one model.", hint="mainspring serve models:/NAME@champion, or --model DIR")
+    check_port("endpoint", settings.values.host, port)
     if model is None:
         name, folder = _deploy(context, uri, name, log)
     else:
+        read_mlmodel(model)
         name = name or model.resolve().name
         folder = log or settings.endpoint_folder(name)
     command = [sys.executable, "-m", "mainspring.serving", "--endpoint", name, "--folder", str(folder)]

@@ -116,19 +116,22 @@ def running_server(settings: ResolvedSettings) -> Iterator[str]:
 
 def check_ports(settings: ResolvedSettings, project: Project) -> None:
     """Refuse ports somebody else listens on, before anything is started."""
-    wanted = {"server": settings.values.port}
-    wanted |= {f"endpoint {name}": endpoint.port for name, endpoint in project.endpoints.items()}
-    host = settings.values.host
-    for name, port in wanted.items():
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise Unavailable(
-                    f"The {name} cannot listen on {host}:{port}: {error.strerror}.",
-                    hint="Stop what listens there, or choose another port: --port, or port: in mainspring.yaml.",
-                ) from error
+    check_port("server", settings.values.host, settings.values.port)
+    for name, endpoint in project.endpoints.items():
+        check_port(f"endpoint {name}", settings.values.host, endpoint.port)
+
+
+def check_port(name: str, host: str, port: int) -> None:
+    """Raise `Unavailable` if somebody else listens on the port; 0 is always free."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(
+                f"The {name} cannot listen on {host}:{port}: {error.strerror}.",
+                hint="Stop what listens there, or choose another port: --port, or port: in mainspring.yaml.",
+            ) from error
 
 
 def answers(url: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.components.task import ArtifactFile, task_store
+from mainspring.components.artifacts import ArtifactFile
 from mainspring.core import InvalidInput
 from mainspring.datasets import (
     find_anomalies,
@@ -18,6 +18,7 @@ from mainspring.datasets import (
     scan_snapshot,
     stop_on_errors,
 )
+from mainspring.pipelines import task_store
 
 if TYPE_CHECKING:
     import polars as pl

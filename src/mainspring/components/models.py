@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from mainspring.components.artifacts import ArtifactFile
 from mainspring.components.data import DIGEST_KEY, read_dataset, split_newest
-from mainspring.components.task import ArtifactFile, current_run_id, task_store
 from mainspring.delivery import Evaluation, SliceEvaluation
 from mainspring.features import Transform, fit_transform
 from mainspring.monitoring import auc, log_loss, row_losses
+from mainspring.pipelines import current_run_id, task_store
 from mainspring.registry import PIPELINE_RUN_TAG, materialise, resolve
 from mainspring.serving.pyfunc import BOOSTER, TRANSFORM
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MIN_SLICE_ROWS = 200
+TRAIN_SAMPLE = 50_000
 
 
 def train_lightgbm(
@@ -55,7 +57,14 @@ def train_lightgbm(
     matrix, labels = transform.apply(_columns(rows, transform)), rows[target].to_numpy()
     with task_store() as store:
         seed = store.settings.values.seed
-    parameters = {**settings, "seed": seed, "deterministic": True, "num_threads": 2, "verbosity": -1}
+    parameters = {
+        **settings,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 2,
+        "verbosity": -1,
+    }
     rounds = int(parameters.pop("n_estimators"))
     history: dict[str, dict[str, list[float]]] = {}
     train_set = lightgbm.Dataset(matrix, labels, categorical_feature=transform.categorical_indices)
@@ -98,11 +107,15 @@ def evaluate_model(
     evaluation: ArtifactFile,
     metrics: ArtifactFile,
 ) -> None:
-    """Evaluate a model folder on its training rows and on the newest ``holdout_days``, also slice by slice."""
+    """Evaluate a model folder on the newest ``holdout_days``, also slice by slice, and on its training rows.
+
+    Of these at most `TRAIN_SAMPLE` are drawn at random: enough to see whether the model has learned them by heart.
+    """
     import mlflow
 
     train_rows, test_rows = split_newest(read_dataset(data), time_column=time_column, days=holdout_days)
-    on_train = _evaluate(Path(model.path), train_rows, target=target, slices=())
+    sample = train_rows.sample(min(train_rows.height, TRAIN_SAMPLE), seed=0)
+    on_train = _evaluate(Path(model.path), sample, target=target, slices=())
     on_test = _evaluate(Path(model.path), test_rows, target=target, slices=slices)
     Path(evaluation.path).write_bytes(msgspec.json.encode(on_test))
     values = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 
-from mainspring.components.task import ArtifactFile, current_run_id, task_store
+from mainspring.components.artifacts import ArtifactFile
 from mainspring.delivery import Evaluation, judge_gate
 from mainspring.lineage import record_event
-from mainspring.pipelines import get_run
+from mainspring.pipelines import current_run_id, get_run, task_store
 
 
 def compare_on_newest_window(

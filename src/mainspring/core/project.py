@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     endpoint: str
     window: str = "7d"
-    start: str = ""
-    """ISO time the first window starts at; empty means the first record."""
+    start: datetime | None = None
+    """When the first window starts, with a time zone; by default on the day of the first record."""
     label_delay: str = "0d"
     """How long after its end a window waits for labels before it is judged."""
     min_label_coverage: float = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from time import sleep
 from urllib.parse import urlsplit
@@ -23,11 +23,11 @@ class EndpointClient:
         self.predictions = 0
         self.failed = 0
 
-    def predict(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
-        """Ask for one prediction per row; return the request id, or None if the request failed."""
+    def predict(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, id: str) -> str | None:
+        """Ask for one prediction per row; return the request's id, or None if the request failed."""
         body = msgspec.json.encode({"dataframe_split": {"columns": columns, "data": rows}})
         self.requests += 1
-        status, headers, answer = self._send("POST", "/invocations", body)
+        status, headers, answer = self._send("POST", "/invocations", body, {"x-request-id": id})
         if status != 200 or len(msgspec.json.decode(answer)["predictions"]) != len(rows):
             self.failed += 1
             return None
@@ -50,9 +50,12 @@ class EndpointClient:
             sleep(0.02)
         raise Unavailable(f"The endpoint {self._endpoint} did not load revision {revision} in {seconds:.0f} s.")
 
-    def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, dict[str, str], bytes]:
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        typed = {"Content-Type": "application/json"} if body else {}
         try:
-            self._connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            self._connection.request(method, path, body, {**typed, **(headers or {})})
             response = self._connection.getresponse()
             return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
         except (OSError, HTTPException) as error:

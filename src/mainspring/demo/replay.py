@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from time import monotonic, sleep
 
 import polars as pl
 
 from mainspring.automation.scheduler import read_state
-from mainspring.core import SimulatedClock, Unavailable
+from mainspring.core import SimulatedClock, Unavailable, encode_id
 from mainspring.demo.client import EndpointClient
 from mainspring.demo.flights import CATEGORICAL, FIRST_WEEK_MS, NUMERIC, WEEK_MS
 
@@ -33,6 +34,8 @@ class World:
     flights: pl.DataFrame
     folder: Path
     clock: SimulatedClock
+    random: Random
+    """Makes the request ids, and with them the traffic split: the same seed gives the same year."""
     waiting: list[tuple[int, str, int]] = field(default_factory=list)
 
     def deliver_week(self, week: int) -> Path:
@@ -58,7 +61,8 @@ class World:
 
     def serve_hour(self, client: EndpointClient, rows: pl.DataFrame) -> None:
         """Ask the endpoint about the flights of one hour, and remember whose outcome will become known when."""
-        request = client.predict(FEATURES, rows.select(FEATURES).rows())
+        id = encode_id(self.clock.now_ms(), self.random.randbytes(10))
+        request = client.predict(FEATURES, rows.select(FEATURES).rows(), id=id)
         if request is None:
             return
         for row, (known_at, late) in enumerate(rows.select("arrival_known_at", "late").iter_rows()):
@@ -96,9 +100,10 @@ def close_week(world: World, client: EndpointClient, week: int, *, settle: Calla
     noon = FIRST_WEEK_MS + (week + 1) * WEEK_MS + DELIVERY_DELAY_MS
     if week < FIRST_WEEKS or (world.folder / "incoming" / f"week-{week:02d}.parquet").exists():
         return
-    world.clock.set_ms(noon)
+    world.clock.set_ms(noon - 1)  # the monitor looks at noon: labels and file are there before
     world.send_labels(client)
     world.deliver_week(week)
+    world.clock.set_ms(noon)
     settle()
 
 

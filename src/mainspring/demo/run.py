@@ -42,7 +42,7 @@ def run_demo(folder: Path, *, weeks: int, console: Console | None = None) -> Non
     with console.status("preparing the flights (first time only)…") as status:
         flights = load_flights(_cache_folder(), progress=status.update)
     clock = SimulatedClock(folder / ".mainspring" / "clock", start_ms=FIRST_WEEK_MS + FIRST_WEEKS * WEEK_MS)
-    world = World(flights=flights, folder=folder, clock=clock)
+    world = World(flights=flights, folder=folder, clock=clock, random=random.Random(0))  # noqa: S311 - not a secret
     for week in range(FIRST_WEEKS):
         world.deliver_week(week)
     project = load_project(folder)
@@ -55,6 +55,7 @@ def run_demo(folder: Path, *, weeks: int, console: Console | None = None) -> Non
         with console.status("training the first version on January…"):
             with store.database.write() as connection:
                 enqueue(connection, clock, kind="on_demand", pipeline="train", reason="There is no version yet.")
+            clock.set_ms(clock.now_ms() + 1000)
             settle()
         live_through(world, client, settle, weeks=weeks, console=console)
     print_report(store, ENDPOINT, console)

@@ -94,6 +94,8 @@ def _explain_approval(store: Store, version: ModelVersion) -> Finding:
 
 
 def _explain_tracking(store: Store, version: ModelVersion) -> Finding:
+    if not version.run_id:
+        return Finding(label="tracking run", value="none: the model was registered from files")
     with store.database.read() as connection:
         run = get_tracking_run(connection, version.run_id)
     parameters = ", ".join(f"{param.key}={param.value}" for param in run.params)
@@ -163,8 +165,8 @@ def _explain_task(store: Store, task: TaskRun) -> Finding:
                 children=_explain_snapshot(store, artifact.digest) if edge.kind == "OUTPUT" else [],
             )
         )
-    seconds = f"{((execution.ended_at or execution.started_at) - execution.started_at) / 1000:.1f} s"
-    detail = f"{execution.state} by {execution.actor}, {to_iso(execution.started_at)}, {seconds}"
+    took = "" if task.took_ms is None else f", {task.took_ms / 1000:.1f} s"
+    detail = f"{execution.state} by {execution.actor}, {to_iso(execution.started_at)}{took}"
     return Finding(label="task", value=task.name, detail=detail, children=children)
 
 

@@ -15,6 +15,7 @@ from mainspring.pipelines.records import (
     list_tasks,
     unfinished_runs,
 )
+from mainspring.pipelines.task_store import current_run_id, task_environment, task_store
 from mainspring.pipelines.values import ArtifactValue, Values
 
 __all__ = [
@@ -28,10 +29,13 @@ __all__ = [
     "TaskRun",
     "Values",
     "compile_pipeline",
+    "current_run_id",
     "find_task",
     "get_run",
     "list_runs",
     "list_tasks",
     "read_compiled",
+    "task_environment",
+    "task_store",
     "unfinished_runs",
 ]

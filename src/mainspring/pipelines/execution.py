@@ -66,6 +66,8 @@ class RunExecution:
         self._not_before: dict[str, float] = {}
         self._losses: dict[str, int] = {}
         self._running: set[str] = set()
+        self._started = time.perf_counter()
+        self._launched: dict[str, float] = {}
         self._job = _job_of(run)
 
     def run(self) -> PipelineRun:
@@ -78,9 +80,10 @@ class RunExecution:
                 self._wait(decision.ready)
         finally:
             self._place.launcher.cancel_all()
+        took_ms = round((time.perf_counter() - self._started) * 1000)
         with self._place.database.write() as connection:
             return self._place.journal.finish_run(
-                connection, self._run, decision.state, decision.error, decision.outputs
+                connection, self._run, decision.state, decision.error, decision.outputs, took_ms=took_ms
             )
 
     def _decide(self) -> Schedule:
@@ -152,6 +155,7 @@ class RunExecution:
             self._fail(task, str(error))
             return
         self._running.add(task.address)
+        self._launched[task.address] = time.perf_counter()
         self._place.launcher.launch(
             TaskLaunch(
                 key=task.address,
@@ -200,16 +204,22 @@ class RunExecution:
             self._fail(task, str(error))
             return
         with self._place.database.write() as connection:
-            done = self._place.journal.finish_task(connection, self._run, task, outputs)
+            done = self._place.journal.finish_task(connection, self._run, task, outputs, took_ms=self._took_ms(task))
         self._took_place([done])
 
     def _fail(self, task: TaskRun, error: str) -> None:
         delay = retry_delay(self._plans[task.address].retry, task.failures + 1)
         with self._place.database.write() as connection:
-            failed = self._place.journal.fail_task(connection, self._run, task, error, retries=delay is not None)
+            failed = self._place.journal.fail_task(
+                connection, self._run, task, error, retries=delay is not None, took_ms=self._took_ms(task)
+            )
         if delay is not None:
             self._not_before[task.address] = time.perf_counter() + delay / 1000
         self._took_place([failed])
+
+    def _took_ms(self, task: TaskRun) -> int | None:
+        launched = self._launched.get(task.address)
+        return None if launched is None else round((time.perf_counter() - launched) * 1000)
 
     def _took_place(self, changed: list[TaskRun]) -> None:
         for task in changed:
@@ -239,6 +249,7 @@ class RunExecution:
             "mainspring.pipeline_run_id": task.run_id,
             "mainspring.execution_id": task.execution_id,
             "mainspring.task": task.address,
+            "mainspring.event": self._run.started_event,
         }
         return {
             **self._place.environment,

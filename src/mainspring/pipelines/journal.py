@@ -61,7 +61,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             started_at=self.clock.now_ms(),
         )
 
-    def finish_task(self, connection: sa.Connection, run: PipelineRun, task: TaskRun, outputs: Values) -> TaskRun:
+    def finish_task(
+        self, connection: sa.Connection, run: PipelineRun, task: TaskRun, outputs: Values, *, took_ms: int | None = None
+    ) -> TaskRun:
         """Record that a task ended well, with what came out of it; returns the outputs with their artifact ids."""
         assert task.execution_id is not None
         recorded = {}
@@ -78,9 +80,10 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             lineage.add_edge(connection, task.execution_id, id, "OUTPUT", name)
             recorded[name] = msgspec.structs.replace(value, id=id)
         outputs = Values(parameters=outputs.parameters, artifacts=recorded)
-        properties = {"outputs": outputs.parameters}
+        properties = {"outputs": outputs.parameters, "took_ms": took_ms}
         lineage.end_execution(connection, self.clock, task.execution_id, "COMPLETE", properties=properties)
-        done = self._change(connection, task, state="COMPLETE", outputs=outputs, ended_at=self.clock.now_ms())
+        now = self.clock.now_ms()
+        done = self._change(connection, task, state="COMPLETE", outputs=outputs, ended_at=now, took_ms=took_ms)
         self._task_event(connection, run, done)
         return done
 
@@ -119,16 +122,20 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         *,
         retries: bool,
         counts: bool = True,
+        took_ms: int | None = None,
     ) -> TaskRun:
         """Record that an attempt failed; the task is PENDING again if it retries. A lost attempt does not count."""
         if task.execution_id is not None:
-            lineage.end_execution(connection, self.clock, task.execution_id, "FAILED", properties={"error": error})
+            lineage.end_execution(
+                connection, self.clock, task.execution_id, "FAILED", properties={"error": error, "took_ms": took_ms}
+            )
         failed = self._change(
             connection,
             task,
             state="PENDING" if retries else "FAILED",
             failures=task.failures + counts,
             error=error,
+            took_ms=took_ms,
             ended_at=None if retries else self.clock.now_ms(),
         )
         if not retries:
@@ -140,18 +147,19 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         return self._change(connection, task, state="SKIPPED", error=reason, ended_at=self.clock.now_ms())
 
     def finish_run(
-        self, connection: sa.Connection, run: PipelineRun, state: str, error: str, outputs: Values
+        self, connection: sa.Connection, run: PipelineRun, state: str, error: str, outputs: Values, *, took_ms: int
     ) -> PipelineRun:
         """Record how a run ended."""
         assert run.execution_id is not None
         for name, value in outputs.artifacts.items():
             lineage.add_edge(connection, run.execution_id, value.id, "OUTPUT", name)
-        properties = {"outputs": outputs.parameters, **({"error": error} if error else {})}
+        properties = {"outputs": outputs.parameters, "took_ms": took_ms, **({"error": error} if error else {})}
         lineage.end_execution(connection, self.clock, run.execution_id, state, properties=properties)
         now = self.clock.now_ms()
-        update_run(connection, run.id, state=state, error=error, outputs=outputs, ended_at=now)
+        changes = {"state": state, "error": error, "outputs": outputs, "ended_at": now, "took_ms": took_ms}
+        update_run(connection, run.id, **changes)
         self._event(connection, run, "pipeline.run.finished", run.id, {"state": state, "error": error})
-        return msgspec.structs.replace(run, state=state, error=error, outputs=outputs, ended_at=now)
+        return msgspec.structs.replace(run, **changes)
 
     def _start_run(self, connection: sa.Connection, run: PipelineRun) -> None:
         context = lineage.put_context(connection, self.clock, type=CONTEXT, name=run.id)

@@ -31,6 +31,8 @@ class PipelineRun(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     started_at: int | None
     ended_at: int | None
+    took_ms: int | None = None
+    """How long the execution that ended it ran, on the machine's own clock (which a simulated one is not)."""
     parameters: dict[str, Any]
     code: dict[str, Any]
     outputs: Values
@@ -55,6 +57,8 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     started_at: int | None
     ended_at: int | None
+    took_ms: int | None = None
+    """How long the last attempt ran, on the machine's own clock."""
     upstream: tuple[str, ...]
     """Addresses of the tasks, or of the nested dags, this one waits for."""
     inputs: Values

@@ -14,7 +14,14 @@ from mainspring.serving.deployment import (
     read_deployment,
     write_deployment,
 )
-from mainspring.serving.reader import find_record, find_records, first_record_at, read_labels, read_records
+from mainspring.serving.reader import (
+    find_record,
+    find_records,
+    first_record_at,
+    newest_label,
+    read_labels,
+    read_records,
+)
 from mainspring.serving.records import LabelRecord, PredictionRecord
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     "find_record",
     "find_records",
     "first_record_at",
+    "newest_label",
     "read_deployment",
     "read_labels",
     "read_records",

@@ -75,6 +75,12 @@ def read_labels(folder: Path, *, start_ms: int = 0) -> Iterator[LabelRecord]:
             yield _decode(decoder, line, path)
 
 
+def newest_label(folder: Path) -> tuple[str, int]:
+    """Return the newest segment of a label log and its size: it changes whenever labels arrive."""
+    newest = max(_segments(folder), key=_order, default=None)
+    return ("", 0) if newest is None else (newest.name, newest.stat().st_size)
+
+
 def _segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"), key=_order)
 

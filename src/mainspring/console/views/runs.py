@@ -167,9 +167,7 @@ def _choose(tasks: Sequence[TaskRun], wanted: str) -> TaskRun | None:
 
 
 def _duration(thing: PipelineRun | TaskRun) -> int | None:
-    if thing.started_at is None or thing.ended_at is None:
-        return None
-    return thing.ended_at - thing.started_at
+    return thing.took_ms
 
 
 def _read_log(store: Store, task: TaskRun) -> TaskLog:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from mainspring.core import Unavailable
 from mainspring.core.project import load_project
@@ -14,13 +13,6 @@ from mainspring.core.settings import ENVIRONMENT_PREFIX, ResolvedSettings, resol
 from mainspring.lineage import Store, open_store
 
 PROJECT_VARIABLE = "MAINSPRING_PROJECT"
-
-
-class ArtifactFile(Protocol):
-    """The part of a KFP artifact the steps use."""
-
-    path: str
-    metadata: dict[str, object]
 
 
 def task_environment(settings: ResolvedSettings, *, tracking_url: str) -> dict[str, str]:

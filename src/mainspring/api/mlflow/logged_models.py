@@ -1,0 +1,183 @@
+"""MLflow 3's logged-model endpoints."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mainspring import tracking
+from mainspring.api.mlflow.dispatch import Endpoint
+from mainspring.api.mlflow.entities import file_message, logged_model_message
+from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, set_fields, to_tags
+from mainspring.core import InvalidInput
+from mainspring.lineage import Store
+
+_STATUS_NUMBERS = {"1": "LOGGED_MODEL_PENDING", "2": "LOGGED_MODEL_READY", "3": "LOGGED_MODEL_UPLOAD_FAILED"}
+
+
+class CreateLoggedModel(msgspec.Struct):
+    """Make a logged model."""
+
+    experiment_id: Required
+    name: str | None = None
+    model_type: str | None = None
+    source_run_id: str | None = None
+    params: list[KeyValue] | None = None
+    tags: list[KeyValue] | None = None
+
+
+class ModelId(msgspec.Struct):
+    """Name a logged model."""
+
+    model_id: Required
+    allow_deleted: bool = False
+
+
+class Finalize(msgspec.Struct):
+    """Say that the upload is over."""
+
+    model_id: Required
+    status: str | int
+
+
+class SetTags(msgspec.Struct):
+    """Set tags."""
+
+    model_id: Required
+    tags: list[KeyValue] | None = None
+
+
+class DeleteTag(msgspec.Struct):
+    """Remove one tag."""
+
+    model_id: Required
+    key: Required
+
+
+class LogParams(msgspec.Struct):
+    """Record params."""
+
+    model_id: Required
+    params: list[KeyValue] | None = None
+
+
+class OrderBy(msgspec.Struct):
+    """One thing to order by."""
+
+    field_name: Required
+    ascending: bool | None = None
+
+
+class SearchLoggedModels(msgspec.Struct):
+    """Find logged models."""
+
+    experiment_ids: list[str] | None = None
+    filter: str | None = None
+    datasets: list[dict[str, str]] | None = None
+    max_results: Int64 | None = None
+    order_by: list[OrderBy] | None = None
+    page_token: str | None = None
+
+
+class ListDirectory(msgspec.Struct):
+    """List the artifacts of a logged model."""
+
+    model_id: Required
+    artifact_directory_path: str | None = None
+
+
+def create(store: Store, request: CreateLoggedModel) -> Wire:
+    """Answer POST logged-models."""
+    with store.database.write() as connection:
+        model = tracking.create_logged_model(
+            connection, store.clock, request.experiment_id, name=request.name or "",
+            model_type=request.model_type or "", source_run_id=request.source_run_id or None,
+            params=_params(request.params), tags=to_tags(request.tags),
+        )  # fmt: skip
+    return {"model": logged_model_message(model)}
+
+
+def get(store: Store, request: ModelId) -> Wire:
+    """Answer GET logged-models/{id}."""
+    with store.database.read() as connection:
+        model = tracking.get_logged_model(connection, request.model_id, allow_deleted=request.allow_deleted)
+    return {"model": logged_model_message(model)}
+
+
+def finalize(store: Store, request: Finalize) -> Wire:
+    """Answer PATCH logged-models/{id}."""
+    status = _STATUS_NUMBERS.get(str(request.status), str(request.status))
+    with store.database.write() as connection:
+        model = tracking.finalize_logged_model(connection, store.clock, request.model_id, status)
+    return {"model": logged_model_message(model)}
+
+
+def delete(store: Store, request: ModelId) -> Wire:
+    """Answer DELETE logged-models/{id}."""
+    with store.database.write() as connection:
+        tracking.delete_logged_model(connection, store.clock, request.model_id)
+    return {}
+
+
+def set_tags(store: Store, request: SetTags) -> Wire:
+    """Answer PATCH logged-models/{id}/tags."""
+    with store.database.write() as connection:
+        tracking.set_model_tags(connection, store.clock, request.model_id, to_tags(request.tags))
+        model = tracking.get_logged_model(connection, request.model_id)
+    return {"model": logged_model_message(model)}
+
+
+def delete_tag(store: Store, request: DeleteTag) -> Wire:
+    """Answer DELETE logged-models/{id}/tags/{key}."""
+    with store.database.write() as connection:
+        tracking.delete_model_tag(connection, request.model_id, request.key)
+    return {}
+
+
+def log_params(store: Store, request: LogParams) -> Wire:
+    """Answer POST logged-models/{id}/params."""
+    with store.database.write() as connection:
+        tracking.log_model_params(connection, request.model_id, _params(request.params))
+    return {}
+
+
+def search(store: Store, request: SearchLoggedModels) -> Wire:
+    """Answer POST logged-models/search."""
+    if request.datasets:
+        raise InvalidInput("Searching logged models by dataset is not supported yet.", hint="Leave out 'datasets'.")
+    orders = [f"{order.field_name} {'desc' if order.ascending is False else 'asc'}" for order in request.order_by or ()]
+    with store.database.read() as connection:
+        page = tracking.search_logged_models(
+            connection, request.experiment_ids or [], filter=request.filter or "", order_by=orders,
+            max_results=100 if request.max_results is None else request.max_results, page_token=request.page_token,
+        )  # fmt: skip
+    return set_fields(
+        models=[logged_model_message(model) for model in page.models], next_page_token=page.next_page_token
+    )
+
+
+def list_directory(store: Store, request: ListDirectory) -> Wire:
+    """Answer GET logged-models/{id}/artifacts/directories."""
+    with store.database.read() as connection:
+        root = tracking.get_logged_model(connection, request.model_id).artifact_uri
+        below = tracking.check_path(request.artifact_directory_path) if request.artifact_directory_path else ""
+        folder = tracking.path_of_uri(f"{root}/{below}")
+        files = [file_message(file, below=below) for file in tracking.list_folder(connection, store.blobs, folder)]
+    return set_fields(root_uri=root, files=files)
+
+
+def _params(params: list[KeyValue] | None) -> list[tracking.Param]:
+    return [tracking.Param(param.key, param.value) for param in params or ()]
+
+
+_ONE = "logged-models/{model_id}"
+ENDPOINTS = (
+    Endpoint(method="POST", path="logged-models", request=CreateLoggedModel, handle=create),
+    Endpoint(method="POST", path="logged-models/search", request=SearchLoggedModels, handle=search),
+    Endpoint(method="GET", path=_ONE, request=ModelId, handle=get),
+    Endpoint(method="PATCH", path=_ONE, request=Finalize, handle=finalize),
+    Endpoint(method="DELETE", path=_ONE, request=ModelId, handle=delete),
+    Endpoint(method="PATCH", path=_ONE + "/tags", request=SetTags, handle=set_tags),
+    Endpoint(method="DELETE", path=_ONE + "/tags/{key}", request=DeleteTag, handle=delete_tag),
+    Endpoint(method="POST", path=_ONE + "/params", request=LogParams, handle=log_params),
+    Endpoint(method="GET", path=_ONE + "/artifacts/directories", request=ListDirectory, handle=list_directory),
+)
