@@ -33,6 +33,7 @@ log = logging.getLogger("mainspring.scheduler")
 T = TypeVar("T")
 PASS_SECONDS = 0.5
 SIMULATED_PASS_SECONDS = 0.003
+BUSY_PASS_SECONDS = 0.05
 
 
 class SchedulerState(msgspec.Struct, frozen=True):
@@ -62,14 +63,15 @@ def run_scheduler(store: Store) -> None:
     restore_deployments(store)
     rollouts = Rollouts(store)
     with Trainer(store) as trainer:
-        passed = 0.0
-        while not stopping.wait(pause):
+        passed, rest = 0.0, pause
+        while not stopping.wait(rest):
             now = store.clock.now_ms()
             settled = last is not None and last.idle and last.reconciled_at == now
             if settled and perf_counter() - passed < PASS_SECONDS:
                 continue
             passed = perf_counter()
             idle = run_pass(store, trainer, rollouts)
+            rest = max(pause, BUSY_PASS_SECONDS) if trainer.is_busy else pause  # leave the cores to the training
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:
                 write_atomically(path, msgspec.json.encode(state))

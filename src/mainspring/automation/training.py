@@ -48,6 +48,11 @@ class Trainer:
         self._launcher.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a pipeline is running."""
+        return self._current is not None
+
     def tend(self) -> bool:
         """Settle a run that has ended, start the next trigger's; return whether one is running."""
         if self._current is not None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MIN_SLICE_ROWS = 200
 TRAIN_SAMPLE = 50_000
+CURVE_SAMPLE = 10_000
+"""Training rows the loss is followed on, round by round."""
 
 
 def train_lightgbm(
@@ -68,8 +70,10 @@ def train_lightgbm(
     rounds = int(parameters.pop("n_estimators"))
     history: dict[str, dict[str, list[float]]] = {}
     train_set = lightgbm.Dataset(matrix, labels, categorical_feature=transform.categorical_indices)
+    watched = np.random.default_rng(seed).choice(len(labels), min(len(labels), CURVE_SAMPLE), replace=False)
+    followed = train_set.create_valid(matrix[watched], labels[watched])
     booster = lightgbm.train(
-        parameters, train_set, rounds, valid_sets=[train_set], valid_names=["train"],
+        parameters, train_set, rounds, valid_sets=[followed], valid_names=["train"],
         callbacks=[lightgbm.record_evaluation(history)],
     )  # fmt: skip
 

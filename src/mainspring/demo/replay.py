@@ -90,8 +90,9 @@ def replay_week(
             world.clock.set_ms(max(hour, world.clock.now_ms()))
             world.serve_hour(client, rows)
             progress(rows.height)
-        world.clock.set_ms(day + DAY_MS)
+        world.clock.set_ms(day + DAY_MS - 1)
         world.send_labels(client)
+        world.clock.set_ms(day + DAY_MS)  # now the loop looks, with the day's labels there
         settle()
 
 
@@ -100,7 +101,7 @@ def close_week(world: World, client: EndpointClient, week: int, *, settle: Calla
     noon = FIRST_WEEK_MS + (week + 1) * WEEK_MS + DELIVERY_DELAY_MS
     if week < FIRST_WEEKS or (world.folder / "incoming" / f"week-{week:02d}.parquet").exists():
         return
-    world.clock.set_ms(noon - 1)  # the monitor looks at noon: labels and file are there before
+    world.clock.set_ms(noon - 1)
     world.send_labels(client)
     world.deliver_week(week)
     world.clock.set_ms(noon)
@@ -109,11 +110,12 @@ def close_week(world: World, client: EndpointClient, week: int, *, settle: Calla
 
 def wait_until_settled(home: Path, clock: SimulatedClock, *, alive: Callable[[], None], seconds: float = 120.0) -> None:
     """Wait until the scheduler has looked at this moment and has nothing left to do."""
-    now, deadline = clock.now_ms(), monotonic() + seconds
+    now, deadline, pause = clock.now_ms(), monotonic() + seconds, 0.002
     while monotonic() < deadline:
         state = read_state(home / "scheduler.json")
         if state is not None and state.idle and state.reconciled_at >= now:
             return
         alive()
-        sleep(0.004)
+        sleep(pause)
+        pause = min(pause * 1.5, 0.05)
     raise Unavailable(f"The scheduler was still busy after {seconds:.0f} s.", hint=f"See {home / 'logs'}.")
