@@ -26,7 +26,6 @@ from mainspring.automation.training import Trainer
 from mainspring.automation.watching import measure_due_windows
 from mainspring.core import MainspringError, SystemClock
 from mainspring.lineage import Store
-from mainspring.serving.deployment import write_atomically
 
 log = logging.getLogger("mainspring.scheduler")
 
@@ -52,6 +51,13 @@ def read_state(path: Path) -> SchedulerState | None:
         return None
 
 
+def write_state(path: Path, state: SchedulerState) -> None:
+    """Write the state file, whole or not at all; unlike records it need not survive a power cut."""
+    aside = path.with_suffix(".part")
+    aside.write_bytes(msgspec.json.encode(state))
+    aside.replace(path)
+
+
 def run_scheduler(store: Store) -> None:
     """Run passes until SIGTERM or SIGINT; a pass that fails is logged and tried again."""
     stopping = threading.Event()
@@ -74,7 +80,7 @@ def run_scheduler(store: Store) -> None:
             rest = max(pause, BUSY_PASS_SECONDS) if trainer.is_busy else pause  # leave the cores to the training
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:
-                write_atomically(path, msgspec.json.encode(state))
+                write_state(path, state)
                 last = state
 
 

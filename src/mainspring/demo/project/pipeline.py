@@ -37,7 +37,7 @@ def train(
     return train_lightgbm(
         data, profile=profile, schema=schema, experiment="flights-delay", target="late", numeric=numeric,
         categorical=categorical, time_column="scheduled_departure", holdout_days=holdout_days, model=model,
-        settings={"n_estimators": trees, "num_leaves": leaves, "learning_rate": 0.03, "objective": "binary"},
+        settings={"n_estimators": trees, "num_leaves": leaves, "learning_rate": 0.045, "objective": "binary"},
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def register(run_id: str, verdict: Input[Artifact], model: Input[Model]) -> str:
 
 @dsl.pipeline(name="train-flights", description="Snapshot to registered model version, through a gate.")
 def train_flights(
-    snapshot: str, champion: str = "", holdout_days: float = 7.0, trees: int = 150, leaves: int = 31,
+    snapshot: str, champion: str = "", holdout_days: float = 7.0, trees: int = 100, leaves: int = 31,
     min_gain: float = 0.0,
 ):  # fmt: skip
     data = ingest(snapshot=snapshot)
