@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from mainspring.db import open_database
-from mainspring.pipelines import TaskRun, list_runs, list_tasks
+from mainspring.pipelines import TaskRun, list_tasks
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
@@ -26,11 +26,16 @@ def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=180, check=False)
 
 
-def newest_tasks(folder: Path) -> dict[str, TaskRun]:
+def run_id_in(output: str) -> str:
+    found = re.search(r"^run (\S+)$", output, re.MULTILINE)
+    assert found, output
+    return found[1]
+
+
+def tasks_of(folder: Path, run_id: str) -> dict[str, TaskRun]:
     database = open_database(f"sqlite:///{folder}/.mainspring/mainspring.db")
     with database.read() as connection:
-        run = list_runs(connection, 1)[0]
-        tasks = list_tasks(connection, run.id)
+        tasks = list_tasks(connection, run_id)
     database.close()
     return {task.name: task for task in tasks}
 
@@ -56,7 +61,7 @@ def test_a_schema_anomaly_stops_the_pipeline_before_training(own_demo: Any, chan
     done = cli(own_demo.folder, "run", "train")
     assert done.returncode == 8, done.stdout + done.stderr
     assert anomaly in done.stderr
-    states = {name: task.state for name, task in newest_tasks(own_demo.folder).items()}
+    states = {name: task.state for name, task in tasks_of(own_demo.folder, run_id_in(done.stdout)).items()}
     assert states["validate"] == "FAILED"
     assert {states[name] for name in ("train", "evaluate", "gate", "register")} == {"SKIPPED"}
 
@@ -65,8 +70,9 @@ def test_running_the_same_thing_again_takes_everything_from_the_cache(own_demo: 
     deliver(own_demo.folder, lambda frame: frame.with_columns(pl.col("scheduled_departure") + 7 * 86_400_000))
     first = cli(own_demo.folder, "run", "train", "-p", "trees=20")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert cli(own_demo.folder, "run", "train", "-p", "trees=20").returncode == 0
-    states = {name: task.state for name, task in newest_tasks(own_demo.folder).items()}
+    second = cli(own_demo.folder, "run", "train", "-p", "trees=20")
+    assert second.returncode == 0, second.stdout + second.stderr
+    states = {name: task.state for name, task in tasks_of(own_demo.folder, run_id_in(second.stdout)).items()}
     assert {states[name] for name in ("ingest", "validate", "train", "evaluate")} == {"CACHED"}
 
 
@@ -80,21 +86,20 @@ def test_after_kill_9_in_the_middle_finished_tasks_do_not_run_again(own_demo: An
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        run_id = re.fullmatch(r"run (\S+)", process.stdout.readline().strip())
-        assert run_id
+        run_id = run_id_in(process.stdout.readline())
         deadline = monotonic() + 60
-        while newest_tasks(folder)["train"].state != "RUNNING":
+        while tasks_of(folder, run_id)["train"].state != "RUNNING":
             assert monotonic() < deadline
             assert process.poll() is None
             sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
-    before = newest_tasks(folder)
+    before = tasks_of(folder, run_id)
     assert before["ingest"].state == before["validate"].state == "COMPLETE"
     assert before["train"].state == "RUNNING"
 
-    done = cli(folder, "resume", run_id[1])
+    done = cli(folder, "resume", run_id)
     assert done.returncode == 0, done.stdout + done.stderr
-    after = newest_tasks(folder)
+    after = tasks_of(folder, run_id)
     for name in ("ingest", "validate"):
         assert after[name].execution_id == before[name].execution_id
         assert after[name].started_at == before[name].started_at

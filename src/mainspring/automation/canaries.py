@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 
 from mainspring.core import NotFound
@@ -61,7 +62,14 @@ class Rollouts:
 
 
 def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: str | None) -> None:
-    """Make a version that passed its gate the champion if there is none, or start its rollout. Safe to repeat."""
+    """Make a version that passed its gate the champion if there is none, or start its rollout. Safe to repeat.
+
+    A canary that is still under way gives way to the newer version.
+    """
+    with store.database.read() as connection:
+        running = active_rollout(connection, endpoint)
+    if running is not None and running.candidate_version != version.version:
+        supersede(store, running, version)
     with store.database.write() as connection:
         champion = resolve_alias(connection, version.name, CHAMPION)
         if champion is None:
@@ -77,6 +85,14 @@ def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: 
             connection, store.clock, endpoint=endpoint, model=version.name, candidate_version=version.version,
             champion_version=champion.version, reason=version.tags.get("verdict", ""), cause=cause,
         )  # fmt: skip
+
+
+def supersede(store: Store, rollout: Rollout, newer: ModelVersion) -> None:
+    """End a rollout because a newer version passed its gate, with the evidence there was."""
+    step = advance(rollout, gather_evidence(store, rollout), store.project.rollout)
+    reason = f"Version {newer.version} passed its gate and takes the place of this canary. {step.reason}"
+    with store.database.write() as connection:
+        save_step(connection, store.clock, rollout.id, msgspec.structs.replace(step, action="roll_back", reason=reason))
 
 
 def look_at_canary(store: Store, rollout: Rollout) -> bool:

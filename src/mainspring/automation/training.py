@@ -93,19 +93,20 @@ class Trainer:
                     connection, store.clock, "alert.raised", source="automation", subject=trigger.pipeline,
                     cause=trigger.event, data={"reason": f"Training failed: {reason}", "run": run.id if run else None},
                 )  # fmt: skip
-        if succeeded and run is not None:
-            adopt_result(store, run)
 
 
 def run_trigger(store: Store, launcher: Launcher, trigger: Trigger) -> PipelineRun:
-    """Start, or go on with, the pipeline run a trigger asks for."""
+    """Start, or go on with, the pipeline run a trigger asks for, and put what it registers on its way."""
     run_id = trigger.run_id
     engine = open_engine(store, launcher)
     if run_id is None:
         run_id = create_run(store, engine, trigger.pipeline, {}, cause=trigger.event)
         with store.database.write() as connection:
             attach_run(connection, trigger.id, run_id)
-    return engine.execute(run_id)
+    run = engine.execute(run_id)
+    if run.state == "COMPLETE":
+        adopt_result(store, run)  # before the trigger ends: after a crash in between it is done again, to no harm
+    return run
 
 
 def open_engine(store: Store, launcher: Launcher, *, tracking: str | None = None) -> Engine:
