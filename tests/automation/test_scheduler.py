@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mainspring.automation.arrivals import take_arrivals
+from mainspring.automation.retraining import consider_retraining
+from mainspring.automation.scheduler import SchedulerState, attempt, read_state, write_state
+from mainspring.automation.training import pin_parameters
+from mainspring.automation.triggers import list_triggers
+from mainspring.automation.watching import measure_due_windows
+from mainspring.core import FixedClock, InvalidInput, NotFound
+from mainspring.core.project import MonitorConfig
+from mainspring.lineage import Store, list_events
+from mainspring.serving import PredictionRecord
+from mainspring.serving.log import SegmentLog
+
+WEEK = 7 * 86_400_000
+
+
+def deliver(store: Store, name: str, start: int) -> None:
+    folder = store.folder / "incoming"
+    folder.mkdir(exist_ok=True)
+    pl.DataFrame({"at": [start, start + 1], "x": [0.5, None]}).write_parquet(folder / name)
+
+
+def test_every_arrival_is_taken_once_in_order(store: Store) -> None:
+    deliver(store, "b.parquet", 2)
+    deliver(store, "a.parquet", 1)
+    first, second = take_arrivals(store)
+    assert (first.parts, second.parts, second.parent) == (1, 2, first.id)
+    assert take_arrivals(store) == []
+    deliver(store, "c.parquet", 3)
+    assert [snapshot.parts for snapshot in take_arrivals(store)] == [3]
+
+
+def test_a_broken_file_is_named_and_nothing_is_lost(store: Store) -> None:
+    deliver(store, "a.parquet", 1)
+    take_arrivals(store)
+    (store.folder / "incoming" / "b.parquet").write_text("not parquet")
+    with pytest.raises(InvalidInput, match=r"b\.parquet"):
+        take_arrivals(store)
+    deliver(store, "b.parquet", 2)
+    assert [snapshot.parts for snapshot in take_arrivals(store)] == [2]
+
+
+def test_moving_names_are_pinned(store: Store, register: Any) -> None:
+    deliver(store, "a.parquet", 1)
+    (snapshot,) = take_arrivals(store)
+    pinned = pin_parameters(
+        store, {"snapshot": "dataset://flights/latest", "champion": "models:/m@champion", "trees": 3}
+    )
+    assert pinned == {"snapshot": f"dataset://flights/{snapshot.id}", "champion": "", "trees": 3}
+
+
+def test_a_dataset_without_snapshots_cannot_be_pinned(store: Store) -> None:
+    with pytest.raises(InvalidInput, match="no snapshot yet"):
+        pin_parameters(store, {"snapshot": "dataset://flights/latest"})
+
+
+def log_requests(store: Store, clock: FixedClock) -> None:
+    log = SegmentLog(store.settings.endpoint_folder("e") / "predictions", clock)
+    log.append(
+        [
+            PredictionRecord(
+                id="r1", received_at=clock.now_ms(), latency_ms=1.0, endpoint="e", revision=1, variant="champion",
+                shadow=False, model="m", version="1", digest="", protocol="v2", status=200, rows=2,
+                inputs={"x": [0.1, 0.2]}, outputs=[0.3, 0.4],
+            )
+        ]
+    )  # fmt: skip
+    log.close()
+
+
+def test_a_window_is_measured_once_when_it_has_waited_for_its_labels(store: Store, clock: FixedClock) -> None:
+    assert measure_due_windows(store) == []
+    log_requests(store, clock)
+    clock.advance(WEEK)
+    assert measure_due_windows(store) == []
+    clock.advance(12 * 3_600_000)
+    (measured,) = measure_due_windows(store)
+    assert (measured.rows, measured.labelled) == (2, 0)
+    assert measure_due_windows(store) == []
+
+
+def test_a_policy_says_why_it_did_not_fire(store: Store, clock: FixedClock) -> None:
+    log_requests(store, clock)
+    clock.advance(WEEK + 12 * 3_600_000)
+    (measured,) = measure_due_windows(store)
+    assert consider_retraining(store, measured) == []
+    with store.database.read() as connection:
+        (event,) = list_events(connection, types=("trigger.skipped",))
+        assert list_triggers(connection) == []
+    assert "labels" in event.data["reason"]
+    assert event.cause == measured.event
+
+
+def test_monitors_start_with_the_first_record_or_as_told(store: Store, clock: FixedClock) -> None:
+    from mainspring.automation.watching import window_start
+
+    config = MonitorConfig(endpoint="e")
+    assert window_start(store, config) is None
+    clock.advance(5 * 3_600_000)
+    log_requests(store, clock)
+    assert window_start(store, config) == clock.now_ms() - 5 * 3_600_000
+
+
+def test_one_stage_that_fails_does_not_stop_the_others() -> None:
+    def fail() -> None:
+        raise NotFound("gone")
+
+    assert attempt("x", fail) is None
+    assert attempt("y", lambda: 3) == 3
+
+
+def test_the_state_file_tells_where_the_scheduler_is(tmp_path: Path) -> None:
+    path = tmp_path / "scheduler.json"
+    assert read_state(path) is None
+    write_state(path, SchedulerState(1, 2, True))
+    assert read_state(path) == SchedulerState(1, 2, True)
+    path.write_text("{")
+    assert read_state(path) is None
