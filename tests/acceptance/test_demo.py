@@ -43,7 +43,7 @@ def test_why_walks_from_a_prediction_to_everything_behind_it(demo: Any) -> None:
     labels = {found["label"] for found in findings}
     assert labels >= {
         "prediction", "endpoint", "model version", "approved", "tracking run", "params", "metrics", "pipeline run",
-        "because of", "arguments", "code", "task", "used", "made", "part", "newest file",
+        "because of", "arguments", "code", "environment", "task", "used", "made", "part", "newest file",
     }  # fmt: skip
     tasks = {found["value"] for found in findings if found["label"] == "task"}
     assert tasks >= {"ingest", "validate", "train", "evaluate", "evaluate-champion", "gate", "register"}

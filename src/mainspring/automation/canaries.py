@@ -22,7 +22,7 @@ from mainspring.delivery import (
 )
 from mainspring.lineage import Store
 from mainspring.monitoring import pair_losses, prediction_frame
-from mainspring.registry import ModelVersion, get_version, resolve_alias, set_alias
+from mainspring.registry import ModelVersion, alias_history, get_version, resolve_alias, set_alias
 from mainspring.serving import PredictionRecord, newest_label, read_labels, read_records
 
 CHAMPION = "champion"
@@ -186,8 +186,15 @@ def _deploy(
         canary_percent=store.project.rollout.canary_percent,
         actor=store.actor,
         reason=f"canary of version {canary.version}" if canary else f"version {champion.version} is the champion",
-        cause=rollout.event if rollout else None,
+        cause=rollout.event if rollout else _champion_event(store, champion),
     )
+
+
+def _champion_event(store: Store, champion: ModelVersion) -> str | None:
+    """Return the event that made a version the champion."""
+    with store.database.read() as connection:
+        moves = alias_history(connection, champion.name, alias=CHAMPION)
+    return next((move.event for move in moves if move.to_version == champion.version), None)
 
 
 def _baseline(connection: sa.Connection, config: EndpointConfig) -> ModelVersion | None:

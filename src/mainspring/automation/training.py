@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import platform
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import msgspec
 from mainspring.automation.canaries import adopt_version
 from mainspring.automation.triggers import Trigger, attach_run, claim_next, finish, list_triggers
 from mainspring.core import InvalidInput, MainspringError, NotFound, Unavailable
-from mainspring.core.project import PipelineConfig
+from mainspring.core.project import FILE_NAME, PipelineConfig
 from mainspring.datasets import latest_snapshot
 from mainspring.lineage import Store, record_event
 from mainspring.pipelines import (
@@ -169,11 +172,19 @@ def _pin(store: Store, value: str) -> str:
 
 
 def describe_code(store: Store) -> dict[str, Any]:
-    """Name the code a run uses: the project's files by digest, and its git commit if it is in a repository."""
+    """Name the code a run uses: the project's files and the installed packages by digest, and its git commit."""
     sources = [path for path in store.folder.iterdir() if path.suffix in (".py", ".yaml", ".toml", ".txt")]
     files = {path.name: store.blobs.put_file(path) for path in sorted(sources) if path.is_file()}
     digest = store.blobs.put(msgspec.json.encode(files))
-    return {"digest": digest, "files": files, **_git_state(store.folder)}
+    environment = store.blobs.put("\n".join(installed_packages()).encode())
+    return {"digest": digest, "files": files, "environment": environment, **_git_state(store.folder)}
+
+
+@cache
+def installed_packages() -> tuple[str, ...]:
+    """Return the interpreter and every installed package with its version: the environment runs execute in."""
+    packages = {f"{found.name}=={found.version}" for found in metadata.distributions()}
+    return (f"python=={platform.python_version()}", *sorted(packages, key=str.lower))
 
 
 def _git_state(folder: Path) -> dict[str, Any]:
@@ -191,8 +202,8 @@ def _git_state(folder: Path) -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = ask("rev-parse", "HEAD")
-    if commit is None:
-        return {}
+    if commit is None or ask("ls-files", "--error-unmatch", FILE_NAME) is None:
+        return {}  # a repository that does not hold the project says nothing about its code
     return {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain", "--", "."))}
 
 

@@ -115,9 +115,13 @@ def _raise_alert(
             subject=monitor,
             cause=measured.event,
             data={
-                "reason": "; ".join(
-                    f"{signal.name} of {signal.subject or monitor} is {signal.value}" for signal in serious
-                ),
+                "reason": "; ".join(_say(signal, monitor) for signal in serious),
                 "signals": [signal.name for signal in serious],
             },
         )
+
+
+def _say(signal: Signal, monitor: str) -> str:
+    value = "missing" if signal.value is None else f"{signal.value:.4g}"
+    limit = "" if signal.threshold is None else f" (expected {signal.threshold:.4g})"
+    return f"{signal.name} of {signal.subject or monitor} is {value}{limit}"

@@ -94,9 +94,13 @@ class Supervisor:
                 running.process.kill()
                 running.process.wait()
 
+    def log_path(self, name: str) -> Path:
+        """Return the path of a child's log."""
+        return self._log_folder / f"{name}.log"
+
     def log_tail(self, name: str) -> str:
         """Return the last line a child logged."""
-        path = self._log_folder / f"{name}.log"
+        path = self.log_path(name)
         lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
         return lines[-1] if lines else ""
 
@@ -115,7 +119,7 @@ class Supervisor:
         self._report(f"{running.child.name} ended with status {status}, restarting in {running.delay:.1f} s ({why})")
 
     def _spawn(self, child: Child) -> subprocess.Popen[bytes]:
-        with (self._log_folder / f"{child.name}.log").open("ab") as log:
+        with self.log_path(child.name).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 (the command is ours, an argument list, no shell)
                 list(child.command),
                 stdin=subprocess.DEVNULL,

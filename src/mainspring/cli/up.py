@@ -35,10 +35,11 @@ def up(context: typer.Context) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.request_stop())
     try:
-        url = wait_for_server(settings, supervisor)
+        url = wait_for_url(settings.home / "server.json", supervisor, "server")
         typer.echo(f"mainspring is up: {url}  (project {project.project}, Ctrl-C stops everything)")
-        for name, endpoint in project.endpoints.items():
-            typer.echo(f"  endpoint {name}: http://{settings.values.host}:{endpoint.port}/invocations")
+        for name in project.endpoints:
+            url = wait_for_url(settings.endpoint_folder(name) / "endpoint.json", supervisor, f"endpoint-{name}")
+            typer.echo(f"  endpoint {name}: {url}/invocations")
         supervisor.watch()
         typer.echo("stopping…", err=True)
     finally:
@@ -99,9 +100,9 @@ def running_server(settings: ResolvedSettings) -> Iterator[str]:
     """Use the project's server if it runs, or run one for as long as the block lasts; yield its address."""
     from mainspring.cli.supervisor import Supervisor
 
-    url = read_url(settings.home / "server.json")
-    if url is not None and answers(url):
-        yield url
+    state = read_state(settings.home / "server.json")
+    if state is not None and answers(state.url):
+        yield state.url
         return
     children = [child for child in children_of(settings, None) if child.name == "server"]
     supervisor = Supervisor(
@@ -109,7 +110,7 @@ def running_server(settings: ResolvedSettings) -> Iterator[str]:
         report=lambda line: typer.echo(line, err=True),
     )  # fmt: skip
     try:
-        yield wait_for_server(settings, supervisor)
+        yield wait_for_url(settings.home / "server.json", supervisor, "server")
     finally:
         supervisor.stop()
 
@@ -153,24 +154,31 @@ def endpoint_command(settings: ResolvedSettings, name: str, port: int) -> list[s
     return [*command, "--port", str(port), "--clock", settings.clock_spec]
 
 
-def wait_for_server(settings: ResolvedSettings, supervisor: Supervisor) -> str:
-    """Wait until the server has said where it listens; return its address."""
+def wait_for_url(path: Path, supervisor: Supervisor, child: str) -> str:
+    """Wait until a child has said in its state file where it listens; return its address."""
     deadline = monotonic() + START_SECONDS
     while monotonic() < deadline:
-        url = read_url(settings.home / "server.json")
-        if url is not None:
-            return url
+        state = read_state(path)
+        if state is not None and state.pid == supervisor.pids()[child]:
+            return state.url
         supervisor.watch_once()
         sleep(0.05)
     raise Unavailable(
-        f"The server did not start in {START_SECONDS:.0f} s: {supervisor.log_tail('server')}",
-        hint=f"See {settings.home / 'logs' / 'server.log'}",
+        f"{child} did not start in {START_SECONDS:.0f} s: {supervisor.log_tail(child)}",
+        hint=f"See {supervisor.log_path(child)}",
     )
 
 
-def read_url(path: Path) -> str | None:
-    """Return the address in a process's state file, or None while there is none."""
+class ListenerState(msgspec.Struct, frozen=True):
+    """What a process that listens says of itself."""
+
+    url: str
+    pid: int
+
+
+def read_state(path: Path) -> ListenerState | None:
+    """Read a process's state file; None while there is none."""
     try:
-        return str(msgspec.json.decode(path.read_bytes())["url"])
-    except (OSError, msgspec.DecodeError, KeyError):
+        return msgspec.json.decode(path.read_bytes(), type=ListenerState)
+    except (OSError, msgspec.DecodeError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 from importlib import resources
 from pathlib import Path
 
@@ -29,7 +30,24 @@ def make_project(folder: Path) -> Path:
         text = (source / name).read_text()
         (folder / name).write_text(text.replace("port: 8080", f"port: {free_port(8080)}"))
     (folder / "incoming").mkdir()
+    (folder / ".gitignore").write_text(".mainspring/\nincoming/\n")
+    _commit(folder)
     return folder
+
+
+def _commit(folder: Path) -> None:
+    """Keep the project in a git repository of its own, where there is git, so that runs know their commit."""
+    git = shutil.which("git")
+    if git is None:
+        return
+    author = ("-c", "user.name=mainspring demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false")
+    steps = (
+        ("init", "--quiet"),
+        ("add", "--all"),
+        (*author, "commit", "--quiet", "--allow-empty", "-m", "The demo project"),
+    )
+    for step in steps:
+        subprocess.run([git, *step], cwd=folder, check=False, capture_output=True)  # noqa: S603
 
 
 def free_port(wanted: int) -> int:

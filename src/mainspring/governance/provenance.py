@@ -121,6 +121,7 @@ def _explain_pipeline_run(store: Store, run_id: str) -> Finding:
             Finding(label="because of", value=cause),
             Finding(label="arguments", value=", ".join(f"{key}={value}" for key, value in run.parameters.items())),
             _explain_code(store, run),
+            *_explain_environment(store, run),
             *(_explain_task(store, task) for task in tasks if task.execution_id),
         ],
     )
@@ -147,6 +148,16 @@ def _explain_code(store: Store, run: PipelineRun) -> Finding:
         verified=_holds(store.blobs.path, digest) if digest else None,
         children=children,
     )
+
+
+def _explain_environment(store: Store, run: PipelineRun) -> list[Finding]:
+    digest = str(run.code.get("environment", ""))
+    if not digest:
+        return []
+    verified = _holds(store.blobs.path, digest)
+    packages = store.blobs.read(digest).decode().splitlines() if verified else []
+    value = f"{packages[0]}, {len(packages) - 1} packages" if packages else "not readable"
+    return [Finding(label="environment", value=value, detail=digest, verified=verified)]
 
 
 def _explain_task(store: Store, task: TaskRun) -> Finding:

@@ -20,7 +20,7 @@ from mainspring.pipelines.execution import RunExecution, TaskProgress, Workplace
 from mainspring.pipelines.ir import normalise_numbers, read_pipeline
 from mainspring.pipelines.journal import Journal
 from mainspring.pipelines.launchers import Launcher
-from mainspring.pipelines.plan import Plan, TaskPlan, leaves, make_plan
+from mainspring.pipelines.plan import Plan, TaskPlan, leaves, make_plan, waits_of
 from mainspring.pipelines.records import PipelineRun, TaskRun, get_run, insert_run, list_tasks
 from mainspring.pipelines.values import Values, fit_arguments
 
@@ -84,7 +84,11 @@ class Engine:
             outputs=Values(),
             warnings=plan.warnings,
         )
-        tasks = [_new_task(run.id, position, *leaf) for position, leaf in enumerate(leaves(plan.root))]
+        waits = dict(waits_of(plan.root))
+        tasks = [
+            _new_task(run.id, position, address, task, upstream=waits[address])
+            for position, (address, task) in enumerate(leaves(plan.root))
+        ]
         with self._database.write() as connection:
             insert_run(connection, run, tasks)
         return run.id
@@ -155,9 +159,8 @@ class Engine:
             os.close(descriptor)
 
 
-def _new_task(run_id: str, position: int, address: str, task: TaskPlan) -> TaskRun:
+def _new_task(run_id: str, position: int, address: str, task: TaskPlan, *, upstream: tuple[str, ...]) -> TaskRun:
     assert isinstance(task.body, PythonComponent)
-    prefix = address.removesuffix(task.name)
     return TaskRun(
         run_id=run_id,
         address=address,
@@ -173,7 +176,7 @@ def _new_task(run_id: str, position: int, address: str, task: TaskPlan) -> TaskR
         error="",
         started_at=None,
         ended_at=None,
-        upstream=tuple(prefix + name for name in task.upstream),
+        upstream=upstream,
         inputs=Values(),
         outputs=Values(),
     )

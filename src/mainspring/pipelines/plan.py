@@ -149,6 +149,20 @@ def leaves_of(task: TaskPlan, address: str) -> Iterator[tuple[str, TaskPlan]]:
         yield address, task
 
 
+def waits_of(dag: DagPlan, prefix: str = "", inherited: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Iterate over the tasks that run something with the ones they wait for, by address, through all nesting.
+
+    A task without a predecessor inside its group waits for what its group waits for.
+    """
+    for task in dag.tasks.values():
+        address = address_of(prefix, task.name)
+        own = tuple(leaf for name in task.upstream for leaf, _ in leaves_of(dag.tasks[name], address_of(prefix, name)))
+        if isinstance(task.body, DagPlan):
+            yield from waits_of(task.body, address, own or inherited)
+        else:
+            yield address, own or inherited
+
+
 def address_of(prefix: str, name: str) -> str:
     """Return the address of a task inside the dag at ``prefix`` (empty for the root)."""
     return f"{prefix}/{name}" if prefix else name
