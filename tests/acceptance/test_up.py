@@ -16,6 +16,11 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from mainspring.automation import Trigger, enqueue, list_triggers
+from mainspring.core import FixedClock
+from mainspring.db import open_database
+from mainspring.pipelines import list_tasks
+
 
 def until(true: Callable[[], object], seconds: float = 30.0) -> bool:
     deadline = monotonic() + seconds
@@ -57,7 +62,8 @@ def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
         assert until(lambda: fetch(f"{endpoint}/v2/health/ready")[0] == 200)
         yield process, server, endpoint
     finally:
-        process.send_signal(signal.SIGINT)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
         process.wait(30)
 
 
@@ -89,6 +95,53 @@ def test_a_crashed_endpoint_comes_back_and_has_lost_nothing(own_demo: Any) -> No
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_two_trees_cannot_run_one_project(own_demo: Any) -> None:
+    with running(own_demo.folder):
+        done = subprocess.run(
+            [sys.executable, "-m", "mainspring", "--project", str(own_demo.folder), "--port", "0", "up"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert "up already" in done.stderr
+
+
+def test_a_training_that_was_killed_goes_on_when_mainspring_is_up_again(own_demo: Any) -> None:
+    database = open_database(f"sqlite:///{own_demo.folder}/.mainspring/mainspring.db")
+
+    def newest() -> Trigger:
+        with database.read() as connection:
+            return list_triggers(connection, limit=1)[0]
+
+    def training_runs() -> bool:
+        trigger = newest()
+        if trigger.id != queued.id or trigger.run_id is None:
+            return False
+        with database.read() as connection:
+            states = {task.name: task.state for task in list_tasks(connection, trigger.run_id)}
+        return states["train"] == "RUNNING"
+
+    with running(own_demo.folder) as (process, _, _):
+        tree = [process.pid, *children_of(process.pid)]
+        with database.write() as connection:
+            queued = enqueue(connection, FixedClock(2_000_000_000_000), kind="on_demand", pipeline="train", reason="t")
+        assert queued is not None
+        assert until(training_runs, 60)
+        for pid in tree:
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+    assert newest().state == "RUNNING"
+
+    with running(own_demo.folder):
+        assert until(lambda: newest().state != "RUNNING", 90)
+    ended = newest()
+    assert (ended.id, ended.state) == (queued.id, "DONE")
+    with database.read() as connection:
+        tasks = {task.name: task for task in list_tasks(connection, str(ended.run_id))}
+    assert tasks["train"].attempt == 2
+    assert tasks["validate"].attempt == 1
+    database.close()
 
 
 def test_every_page_of_the_console_has_a_json_twin(own_demo: Any) -> None:

@@ -43,8 +43,11 @@ def test_a_broken_file_is_named_and_nothing_is_lost(store: Store) -> None:
     (store.folder / "incoming" / "b.parquet").write_text("not parquet")
     with pytest.raises(InvalidInput, match=r"b\.parquet"):
         take_arrivals(store)
-    deliver(store, "b.parquet", 2)
-    assert [snapshot.parts for snapshot in take_arrivals(store)] == [2]
+    deliver(store, "c.parquet", 2)
+    with pytest.raises(InvalidInput, match=r"b\.parquet"):
+        take_arrivals(store)
+    deliver(store, "b.parquet", 3)
+    assert [snapshot.parts for snapshot in take_arrivals(store)] == [3]
 
 
 def test_moving_names_are_pinned(store: Store, register: Any) -> None:
@@ -76,20 +79,20 @@ def log_requests(store: Store, clock: FixedClock) -> None:
 
 
 def test_a_window_is_measured_once_when_it_has_waited_for_its_labels(store: Store, clock: FixedClock) -> None:
-    assert measure_due_windows(store) == []
+    assert list(measure_due_windows(store, "w")) == []
     log_requests(store, clock)
     clock.advance(WEEK)
-    assert measure_due_windows(store) == []
+    assert list(measure_due_windows(store, "w")) == []
     clock.advance(12 * 3_600_000)
-    (measured,) = measure_due_windows(store)
+    (measured,) = measure_due_windows(store, "w")
     assert (measured.rows, measured.labelled) == (2, 0)
-    assert measure_due_windows(store) == []
+    assert list(measure_due_windows(store, "w")) == []
 
 
 def test_a_policy_says_why_it_did_not_fire(store: Store, clock: FixedClock) -> None:
     log_requests(store, clock)
     clock.advance(WEEK + 12 * 3_600_000)
-    (measured,) = measure_due_windows(store)
+    (measured,) = measure_due_windows(store, "w")
     assert consider_retraining(store, measured) == []
     with store.database.read() as connection:
         (event,) = list_events(connection, types=("trigger.skipped",))
@@ -109,11 +112,15 @@ def test_monitors_start_with_the_first_record_or_as_told(store: Store, clock: Fi
 
 
 def test_one_stage_that_fails_does_not_stop_the_others() -> None:
-    def fail() -> None:
+    def fail() -> bool:
         raise NotFound("gone")
 
-    assert attempt("x", fail) is None
-    assert attempt("y", lambda: 3) == 3
+    def break_down() -> bool:
+        raise ZeroDivisionError
+
+    assert attempt("x", fail)
+    assert attempt("y", break_down)
+    assert not attempt("z", lambda: False)
 
 
 def test_the_state_file_tells_where_the_scheduler_is(tmp_path: Path) -> None:

@@ -18,3 +18,8 @@ def test_the_data_plane_needs_no_database_and_no_frames() -> None:
     loaded = modules_after("import mainspring.serving")
     heavy = {"sqlalchemy", "alembic", "polars", "pandas", "mlflow", "kfp", "pyarrow", "mainspring.db", "lightgbm"}
     assert not loaded & heavy
+
+
+def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
+    loaded = modules_after("import mainspring.cli.app")
+    assert not loaded & {"sqlalchemy", "polars", "numpy", "starlette", "rich", "mainspring.lineage", "mainspring.db"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -14,12 +17,29 @@ from mainspring.lineage import Store, add_edge, end_execution, find_artifacts, p
 
 
 def take_arrivals(store: Store) -> list[Snapshot]:
-    """Snapshot every file that has arrived and was not taken yet, in name order; return the new snapshots."""
-    return [
-        take_file(store, name, config, path)
-        for name, config in store.project.datasets.items()
-        for path in new_files(store, name, config)
-    ]
+    """Snapshot every file that has arrived and was not taken yet, in name order; return the new snapshots.
+
+    One process at a time. A file that cannot be read does not hold up the others; it is raised in the end.
+    """
+    taken: list[Snapshot] = []
+    broken: list[InvalidInput] = []
+    with _one_at_a_time(store):
+        for name, config in store.project.datasets.items():
+            for path in new_files(store, name, config):
+                try:
+                    taken.append(take_file(store, name, config, path))
+                except InvalidInput as error:
+                    broken.append(error)
+    if broken:
+        raise broken[0]
+    return taken
+
+
+@contextmanager
+def _one_at_a_time(store: Store) -> Iterator[None]:
+    with (store.settings.home / "arrivals.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def new_files(store: Store, dataset: str, config: DatasetConfig) -> list[Path]:

@@ -23,7 +23,7 @@ from mainspring.delivery import (
 from mainspring.lineage import Store
 from mainspring.monitoring import pair_losses, prediction_frame
 from mainspring.registry import ModelVersion, alias_history, get_version, resolve_alias, set_alias
-from mainspring.serving import PredictionRecord, newest_label, read_labels, read_records
+from mainspring.serving import PredictionRecord, has_failures, newest_label, read_labels, read_records
 
 CHAMPION = "champion"
 LOOK_EVERY_MS = 60_000
@@ -51,11 +51,15 @@ class Rollouts:
         return reconcile_endpoint(store, name, config) or moved
 
     def _is_due(self, rollout: Rollout) -> bool:
-        """Say whether labels have arrived since the last look, which was a while ago: nothing else is evidence."""
+        """Say whether there is new evidence: labels, failing answers, or a window gone by without any."""
         now = self._store.clock.now_ms()
-        labels = newest_label(self._store.settings.endpoint_folder(rollout.endpoint) / "labels")
+        folder = self._store.settings.endpoint_folder(rollout.endpoint)
+        labels = newest_label(folder / "labels")
         looked_at, seen = self._looked.get(rollout.id, (rollout.started_at, ("", 0)))
-        if labels == seen or now - looked_at < LOOK_EVERY_MS:
+        if now - looked_at < LOOK_EVERY_MS:
+            return False
+        expired = now - looked_at >= _window(self._store, rollout.endpoint)
+        if labels == seen and not expired and not has_failures(folder / "predictions"):
             return False
         self._looked[rollout.id] = (now, labels)
         return True
@@ -69,7 +73,7 @@ def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: 
     with store.database.read() as connection:
         running = active_rollout(connection, endpoint)
     if running is not None and running.candidate_version != version.version:
-        supersede(store, running, version)
+        end_rollout(store, running, f"Version {version.version} passed its gate and takes this canary's place.")
     with store.database.write() as connection:
         champion = resolve_alias(connection, version.name, CHAMPION)
         if champion is None:
@@ -78,21 +82,14 @@ def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: 
                 actor=store.actor, reason="The first version that passed the gate.", cause=cause,
             )  # fmt: skip
             return
-        known = {rollout.candidate_version for rollout in list_rollouts(connection, endpoint=endpoint)}
-        if champion.version == version.version or version.version in known:
+        tried = {rollout.candidate_version for rollout in list_rollouts(connection, endpoint=endpoint, limit=10_000)}
+        served = {move.to_version for move in alias_history(connection, version.name, alias=CHAMPION)}
+        if version.version in tried | served:
             return
         start_rollout(
             connection, store.clock, endpoint=endpoint, model=version.name, candidate_version=version.version,
             champion_version=champion.version, reason=version.tags.get("verdict", ""), cause=cause,
         )  # fmt: skip
-
-
-def supersede(store: Store, rollout: Rollout, newer: ModelVersion) -> None:
-    """End a rollout because a newer version passed its gate, with the evidence there was."""
-    step = advance(rollout, gather_evidence(store, rollout), store.project.rollout)
-    reason = f"Version {newer.version} passed its gate and takes the place of this canary. {step.reason}"
-    with store.database.write() as connection:
-        save_step(connection, store.clock, rollout.id, msgspec.structs.replace(step, action="roll_back", reason=reason))
 
 
 def look_at_canary(store: Store, rollout: Rollout) -> bool:
@@ -117,6 +114,8 @@ def gather_evidence(store: Store, rollout: Rollout) -> RolloutEvidence:
     folder = store.settings.endpoint_folder(rollout.endpoint)
     now = store.clock.now_ms()
     records = list(read_records(folder / "predictions", rollout.started_at, now))
+    versions = {"canary": rollout.candidate_version, CHAMPION: rollout.champion_version}
+    records = [record for record in records if record.version == versions.get(record.variant)]
     settled = [record for record in records if record.received_at < now - _label_delay(store, rollout.endpoint)]
     frame = prediction_frame(settled, read_labels(folder / "labels", start_ms=rollout.started_at))
     pairs = pair_losses(frame, "canary", CHAMPION)
@@ -141,12 +140,23 @@ def reconcile_endpoint(store: Store, name: str, config: EndpointConfig) -> bool:
         if champion is None:
             return False
         rollout = active_rollout(connection, name)
-        canary = get_version(connection, config.model, rollout.candidate_version) if rollout else None
-        baseline = _baseline(connection, config)
+        canary = _find_version(connection, config, rollout.candidate_version) if rollout else None
+        baseline = _find_version(connection, config, config.baseline)
         deployed = latest_deployment(connection, name)
-    wanted = {"champion": champion, "canary": canary, "baseline": baseline}
-    versions = {variant: version.version for variant, version in wanted.items() if version is not None}
-    found = {variant.name: variant.model.version for variant in deployed.document.variants} if deployed else {}
+    if rollout is not None and (canary is None or champion.version != rollout.champion_version):
+        gone = f"Version {rollout.candidate_version} was deleted." if canary is None else ""
+        end_rollout(store, rollout, gone or f"@{CHAMPION} was moved to version {champion.version} meanwhile.")
+        return True
+    percent = store.project.rollout.canary_percent if canary else 0
+    wanted = {CHAMPION: (champion, 100 - percent), "canary": (canary, percent), "baseline": (baseline, 0)}
+    versions = {
+        variant: (version.name, version.version, weight) for variant, (version, weight) in wanted.items() if version
+    }
+    found = (
+        {item.name: (item.model.name, item.model.version, item.weight) for item in deployed.document.variants}
+        if deployed
+        else {}
+    )
     if versions != found:
         _deploy(store, name, champion, canary, baseline, rollout)
     if rollout is not None and rollout.state == "PENDING":
@@ -154,6 +164,14 @@ def reconcile_endpoint(store: Store, name: str, config: EndpointConfig) -> bool:
             begin_canary(connection, rollout.id)
         return True
     return versions != found
+
+
+def end_rollout(store: Store, rollout: Rollout, reason: str) -> None:
+    """End a rollout for a reason that is not its evidence, and keep the evidence there was."""
+    step = advance(rollout, gather_evidence(store, rollout), store.project.rollout)
+    told = msgspec.structs.replace(step, action="roll_back", reason=f"{reason} {step.reason}")
+    with store.database.write() as connection:
+        save_step(connection, store.clock, rollout.id, told)
 
 
 def restore_deployments(store: Store) -> None:
@@ -197,12 +215,13 @@ def _champion_event(store: Store, champion: ModelVersion) -> str | None:
     return next((move.event for move in moves if move.to_version == champion.version), None)
 
 
-def _baseline(connection: sa.Connection, config: EndpointConfig) -> ModelVersion | None:
-    if not config.baseline:
+def _find_version(connection: sa.Connection, config: EndpointConfig, version: str) -> ModelVersion | None:
+    """Return a version of the endpoint's model; None if none is named, or it is not there (yet, or any more)."""
+    if not version:
         return None
     try:
-        return get_version(connection, config.model, config.baseline)
-    except NotFound:  # named ahead of its registration
+        return get_version(connection, config.model, version)
+    except NotFound:
         return None
 
 

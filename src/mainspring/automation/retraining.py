@@ -29,8 +29,9 @@ def consider_retraining(store: Store, measured: MeasuredWindow) -> list[Trigger]
 
 
 def last_training(connection: sa.Connection, pipeline: str) -> LastTraining | None:
-    """Return up to when the pipeline's newest training had seen data."""
-    newest = next(iter(list_triggers(connection, pipeline=pipeline, limit=1)), None)
+    """Return up to when the pipeline's newest training had seen data; one that failed does not count."""
+    counted = list_triggers(connection, pipeline=pipeline, states=("PENDING", "RUNNING", "DONE"), limit=1)
+    newest = next(iter(counted), None)
     if newest is None:
         return None
     until = newest.evidence.get("newest_window_end") or newest.created_at

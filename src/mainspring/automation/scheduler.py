@@ -13,9 +13,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
 
 import msgspec
 
@@ -29,7 +29,6 @@ from mainspring.lineage import Store
 
 log = logging.getLogger("mainspring.scheduler")
 
-T = TypeVar("T")
 PASS_SECONDS = 0.5
 SIMULATED_PASS_SECONDS = 0.003
 BUSY_PASS_SECONDS = 0.05
@@ -89,23 +88,34 @@ def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts) -> bool:
 
     Each stage stands alone: a monitor that cannot be measured does not keep a rollout from going on.
     """
-    attempt("arrivals", lambda: take_arrivals(store))
-    attempt("monitors", lambda: watch(store))
-    busy = attempt("training", trainer.tend)
-    moved = attempt("rollouts", rollouts.reconcile)
-    return not busy and not moved
+    stages: list[tuple[str, Callable[[], bool]]] = [
+        ("arrivals", lambda: bool(take_arrivals(store))),
+        *((f"monitor {name}", partial(watch, store, name)) for name in store.project.monitors),
+        ("training", trainer.tend),
+        ("rollouts", rollouts.reconcile),
+    ]
+    unsettled = [stage for stage, work in stages if attempt(stage, work)]
+    return not unsettled
 
 
-def watch(store: Store) -> None:
-    """Measure what is due, and let the policies decide on each new window."""
-    for measured in measure_due_windows(store):
-        consider_retraining(store, measured)
+def watch(store: Store, monitor: str) -> bool:
+    """Measure a monitor's windows that are due and let the policies decide on each; return whether there were any."""
+    measured = False
+    for window in measure_due_windows(store, monitor):
+        consider_retraining(store, window)
+        measured = True
+    return measured
 
 
-def attempt(stage: str, work: Callable[[], T]) -> T | None:
-    """Do one stage of a pass; an error a person can act on is logged, and the stage is tried in the next pass."""
+def attempt(stage: str, work: Callable[[], bool]) -> bool:
+    """Do one stage of a pass and return whether there may be more to do; a failed stage is tried in the next pass.
+
+    This is a supervision point: whatever goes wrong is logged, and the loop goes on.
+    """
     try:
         return work()
     except MainspringError as error:
         log.error("stage.failed stage=%s code=%s message=%s hint=%s", stage, error.code, error.message, error.hint)
-        return None
+    except Exception:
+        log.exception("stage.failed stage=%s", stage)
+    return True

@@ -29,6 +29,7 @@ from mainspring.pipelines import (
 )
 from mainspring.registry import PIPELINE_RUN_TAG, list_versions, resolve_alias
 
+SERVER_FILE = "server.json"
 log = logging.getLogger("mainspring.training")
 
 
@@ -64,6 +65,8 @@ class Trainer:
                 return True
             self._current = None
             self._settle(trigger, future)
+        if not (self._store.settings.home / SERVER_FILE).is_file():
+            return bool(self._interrupted)  # tasks log to the server: wait until it is there
         due = self._interrupted.pop() if self._interrupted else self._claim()
         if due is None:
             return False
@@ -71,9 +74,7 @@ class Trainer:
         return True
 
     def _claim(self) -> Trigger | None:
-        """Take the next trigger; none while there is no server that tasks could log to."""
-        if not (self._store.settings.home / "server.json").is_file():
-            return None
+        """Take the next trigger."""
         with self._store.database.read() as connection:
             if not list_triggers(connection, states=("PENDING",), limit=1):
                 return None
@@ -173,8 +174,13 @@ def _pin(store: Store, value: str) -> str:
 
 def describe_code(store: Store) -> dict[str, Any]:
     """Name the code a run uses: the project's files and the installed packages by digest, and its git commit."""
-    sources = [path for path in store.folder.iterdir() if path.suffix in (".py", ".yaml", ".toml", ".txt")]
-    files = {path.name: store.blobs.put_file(path) for path in sorted(sources) if path.is_file()}
+    files = {
+        path.relative_to(store.folder).as_posix(): store.blobs.put_file(path)
+        for path in sorted(store.folder.rglob("*.py"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(store.folder).parts)
+    }
+    without_settings = msgspec.structs.replace(store.project, settings={})  # they may hold secrets
+    files[FILE_NAME] = store.blobs.put(msgspec.json.encode(without_settings))
     digest = store.blobs.put(msgspec.json.encode(files))
     environment = store.blobs.put("\n".join(installed_packages()).encode())
     return {"digest": digest, "files": files, "environment": environment, **_git_state(store.folder)}
@@ -209,7 +215,7 @@ def _git_state(folder: Path) -> dict[str, Any]:
 
 def tracking_url(store: Store) -> str:
     """Return where the project's server listens; raise `Unavailable` if it does not run."""
-    path = store.settings.home / "server.json"
+    path = store.settings.home / SERVER_FILE
     try:
         return str(msgspec.json.decode(path.read_bytes())["url"])
     except (OSError, msgspec.DecodeError, KeyError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -21,31 +23,29 @@ from mainspring.monitoring import (
     read_signals,
     save_report,
 )
-from mainspring.registry import ModelVersion, list_versions, resolve_alias
-from mainspring.serving import first_record_at, read_labels, read_records
+from mainspring.registry import ModelVersion, list_versions
+from mainspring.serving import PredictionRecord, first_record_at, read_labels, read_records
 from mainspring.tracking import read_run_artifact
 
 HOLDOUT_TAG = "holdout_log_loss"
 
 
-def measure_due_windows(store: Store) -> list[MeasuredWindow]:
-    """Measure every window of every monitor that is over and has waited for its labels."""
-    measured = []
-    for name, config in store.project.monitors.items():
-        start = window_start(store, config)
-        if start is None:
-            continue
-        with store.database.read() as connection:
-            last = last_window_end(connection, name)
-        for window in due_windows(
-            start_ms=start,
-            window_ms=parse_duration(config.window),
-            last_end_ms=last,
-            now_ms=store.clock.now_ms(),
-            delay_ms=parse_duration(config.label_delay),
-        ):
-            measured.append(measure(store, name, config, window))
-    return measured
+def measure_due_windows(store: Store, name: str) -> Iterator[MeasuredWindow]:
+    """Measure, one by one, every window of a monitor that is over and has waited for its labels."""
+    config = store.project.monitors[name]
+    start = window_start(store, config)
+    if start is None:
+        return
+    with store.database.read() as connection:
+        last = last_window_end(connection, name)
+    for window in due_windows(
+        start_ms=start,
+        window_ms=parse_duration(config.window),
+        last_end_ms=last,
+        now_ms=store.clock.now_ms(),
+        delay_ms=parse_duration(config.label_delay),
+    ):
+        yield measure(store, name, config, window)
 
 
 def window_start(store: Store, config: MonitorConfig) -> int | None:
@@ -60,17 +60,19 @@ def measure(store: Store, name: str, config: MonitorConfig, window: Window) -> M
     """Measure one window, keep the report with its signals, and raise an alert for those that need attention."""
     folder = store.settings.endpoint_folder(config.endpoint)
     model = store.project.endpoints[config.endpoint].model
+    records = list(read_records(folder / "predictions", window.start, window.end))
     with store.database.read() as connection:
-        champion = resolve_alias(connection, model, "champion")
-        expected = expected_losses(list_versions(connection, model))
-        profile, schema = _reference(store, connection, champion) if champion else (None, None)
+        versions = list_versions(connection, model)
+        expected = expected_losses(versions)
+        answering = _most_answers(records, versions)
+        profile, schema = _reference(store, connection, answering) if answering else (None, None)
     report = measure_window(
         window,
-        list(read_records(folder / "predictions", window.start, window.end)),
+        records,
         read_labels(folder / "labels", start_ms=window.start),
         reference=profile,
         schema=schema,
-        features=feature_names(champion) if champion else None,
+        features=feature_names(answering) if answering else None,
     )
     signals = read_signals(report, min_label_coverage=config.min_label_coverage, expected_log_loss=expected)
     with store.database.write() as connection:
@@ -83,7 +85,27 @@ def measure(store: Store, name: str, config: MonitorConfig, window: Window) -> M
 
 def expected_losses(versions: list[ModelVersion]) -> Mapping[str, float]:
     """Return the hold-out log loss each version was registered with."""
-    return {version.version: float(version.tags[HOLDOUT_TAG]) for version in versions if HOLDOUT_TAG in version.tags}
+    losses = {version.version: _finite(version.tags.get(HOLDOUT_TAG, "")) for version in versions}
+    return {version: loss for version, loss in losses.items() if loss is not None}
+
+
+def _finite(text: str) -> float | None:
+    """Read a tag anybody may have set: a finite number, or nothing."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _most_answers(records: Sequence[PredictionRecord], versions: Sequence[ModelVersion]) -> ModelVersion | None:
+    """Return the version that answered most rows of a window."""
+    rows: Counter[str] = Counter()
+    for record in records:
+        if not record.shadow and record.status == 200:
+            rows[record.version] += record.rows
+    known = {version.version: version for version in versions}
+    return next((known[version] for version, _ in rows.most_common() if version in known), None)
 
 
 def feature_names(version: ModelVersion) -> list[str] | None:
@@ -92,14 +114,17 @@ def feature_names(version: ModelVersion) -> list[str] | None:
     return names or None
 
 
-def _reference(store: Store, connection: sa.Connection, champion: ModelVersion) -> tuple[Profile | None, Schema | None]:
-    """Read what the champion's training data looked like, from the artifacts of its run."""
-    profile = read_run_artifact(connection, store.blobs, champion.run_id, "data/profile")
-    schema = read_run_artifact(connection, store.blobs, champion.run_id, "data/schema")
-    return (
-        msgspec.json.decode(profile, type=Profile) if profile else None,
-        msgspec.json.decode(schema, type=Schema) if schema else None,
-    )
+def _reference(store: Store, connection: sa.Connection, version: ModelVersion) -> tuple[Profile | None, Schema | None]:
+    """Read what a version's training data looked like, from the artifacts of its run; None for what is not there."""
+    profile = read_run_artifact(connection, store.blobs, version.run_id, "data/profile")
+    schema = read_run_artifact(connection, store.blobs, version.run_id, "data/schema")
+    try:
+        return (
+            msgspec.json.decode(profile, type=Profile) if profile else None,
+            msgspec.json.decode(schema, type=Schema) if schema else None,
+        )
+    except msgspec.MsgspecError:  # artifacts of these names that somebody else logged
+        return None, None
 
 
 def _raise_alert(

@@ -27,6 +27,13 @@ def show(context: typer.Context) -> None:
         value = getattr(settings.values, name)
         shown = "***" if name == "token" and value else str(value)
         if name == "database":
-            shown = shown or settings.database_url
+            shown = _without_password(settings.database_url)
         table.add_row(name, shown, source)
     Console().print(table)
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    scheme, colons, login = head.partition("://")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{colons}{user}:***{at}{tail}" if at and colon else url

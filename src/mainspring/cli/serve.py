@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mainspring.cli.project import open_project, options_of
-from mainspring.cli.up import check_port
+from mainspring.cli.up import check_port, environment_of
 from mainspring.core import InvalidInput
 
 
@@ -31,7 +31,7 @@ def serve(
         raise InvalidInput("Name one model.", hint="mainspring serve models:/NAME@champion, or --model DIR")
     check_port("endpoint", settings.values.host, port)
     if model is None:
-        name, folder = _deploy(context, uri, name, log)
+        name, folder = _deploy(context, uri, name, port, log)
     else:
         read_mlmodel(model)
         name = name or model.resolve().name
@@ -40,21 +40,22 @@ def serve(
     command += ["--host", settings.values.host, "--port", str(port), "--clock", settings.clock_spec]
     command += ["--model", str(model)] if model is not None else []
     command += ["--allow-pickle"] if allow_pickle else []
-    os.execv(sys.executable, command)  # noqa: S606 - an argument list, no shell; the endpoint takes our place
+    os.execve(sys.executable, command, environment_of(settings))  # noqa: S606 - no shell; it takes our place
 
 
-def _deploy(context: typer.Context, uri: str, name: str, log: Path | None) -> tuple[str, Path]:
-    from mainspring.delivery import deploy
-    from mainspring.registry import resolve
+def _deploy(context: typer.Context, uri: str, name: str, port: int, log: Path | None) -> tuple[str, Path]:
+    """Write a deployment of one version into a folder of its own: the project's endpoints are left alone."""
+    from mainspring.delivery import plan_deployment
+    from mainspring.registry import materialise, resolve
+    from mainspring.serving import ModelReference, write_deployment
 
     store = open_project(context)
     with store.database.read() as connection:
         version = resolve(connection, uri)
     name = name or version.name
-    folder = log or store.settings.endpoint_folder(name)
-    deploy(
-        store.database, store.blobs, store.clock, endpoint=name, endpoint_folder=folder,
-        models_folder=store.settings.home / "models", champion=version, actor=store.actor,
-        reason=f"mainspring serve {uri}",
-    )  # fmt: skip
+    folder = log or store.settings.endpoint_folder(f"{name}-{port}")
+    model = materialise(store.blobs, version, store.settings.home / "models")
+    reference = ModelReference(name=version.name, version=version.version, digest=version.digest, folder=str(model))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_deployment(folder / "deployment.json", plan_deployment(name, reference))
     return name, folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -10,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 import typer
 
 from mainspring.cli.project import open_project, options_of
-from mainspring.core import Unavailable
+from mainspring.core import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from mainspring.cli.supervisor import Child, Supervisor
@@ -30,6 +31,7 @@ def up(context: typer.Context) -> None:
     """Start server, scheduler and endpoints, show where they are, and keep them running until Ctrl-C."""
     settings, project = options_of(context).load()
     open_project(context).close()  # migrate once, before the children race to do it
+    lock = hold_project(settings)
     check_ports(settings, project)
     supervisor = start(settings, project, report=lambda line: typer.echo(line, err=True))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -44,6 +46,20 @@ def up(context: typer.Context) -> None:
         typer.echo("stopping…", err=True)
     finally:
         supervisor.stop()
+        lock.close()
+
+
+def hold_project(settings: ResolvedSettings) -> IO[str]:
+    """Take the project for this process tree until the file is closed; raise `Conflict` if another one has it."""
+    lock = (settings.home / "up.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise Conflict(
+            f"mainspring is up already for the project in {settings.project_folder}.", hint="Stop it first: Ctrl-C."
+        ) from error
+    return lock
 
 
 def server(context: typer.Context) -> None:
@@ -101,7 +117,7 @@ def running_server(settings: ResolvedSettings) -> Iterator[str]:
     from mainspring.cli.supervisor import Supervisor
 
     state = read_state(settings.home / "server.json")
-    if state is not None and answers(state.url):
+    if state is not None and Path(f"/proc/{state.pid}").exists() and answers(state.url):
         yield state.url
         return
     children = [child for child in children_of(settings, None) if child.name == "server"]

@@ -68,9 +68,10 @@ def validate_dataset(
     nothing before it and is checked against itself.
     """
     whole = profile_frame(read_dataset(data))
-    before = read_dataset(data, without_newest=True)
     newest = read_dataset(data, newest_only=True)
-    expected = infer_schema(profile_frame(before) if before.height else whole, label=label, unbounded=unbounded)
+    first = newest.height == whole.rows
+    before = whole if first else profile_frame(read_dataset(data, without_newest=True))
+    expected = infer_schema(before, label=label, unbounded=unbounded)
     found = find_anomalies(profile_frame(newest), expected)
     Path(profile.path).write_bytes(msgspec.json.encode(whole))
     Path(schema.path).write_bytes(msgspec.json.encode(expected))

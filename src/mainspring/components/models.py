@@ -23,6 +23,7 @@ from mainspring.serving.pyfunc import BOOSTER, TRANSFORM
 
 if TYPE_CHECKING:
     import polars as pl
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
 MIN_SLICE_ROWS = 200
@@ -177,9 +178,19 @@ def register_model(name: str, *, run_id: str, verdict: ArtifactFile, model: Arti
     except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = client.create_model_version(name, f"models:/{outputs[0].model_id}", run_id, tags=with_tags)
+    again = [found for found in client.search_model_versions(f"name='{name}'") if _is_ours(found)]
+    version = (
+        again[0]
+        if again
+        else client.create_model_version(name, f"models:/{outputs[0].model_id}", run_id, tags=with_tags)
+    )
     model.metadata["registered"] = f"models:/{name}/{version.version}"
     return str(version.version)
+
+
+def _is_ours(version: ModelVersion) -> bool:
+    """Say whether this pipeline run has registered the version already, before it was killed."""
+    return bool(current_run_id()) and version.tags.get(PIPELINE_RUN_TAG) == current_run_id()
 
 
 def _evaluate(folder: Path, rows: pl.DataFrame, *, target: str, slices: Sequence[str]) -> Evaluation:

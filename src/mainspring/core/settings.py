@@ -52,8 +52,12 @@ class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database_url(self) -> str:
-        """The URL of the database."""
-        return self.values.database or f"sqlite:///{self.home / 'mainspring.db'}"
+        """The URL of the database; the path of a SQLite file is relative to the project folder."""
+        given = self.values.database
+        relative = given.removeprefix("sqlite:///")
+        if given.startswith("sqlite:///") and relative and not relative.startswith(("/", ":")):
+            return f"sqlite:///{self.project_folder / relative}"
+        return given or f"sqlite:///{self.home / 'mainspring.db'}"
 
     @property
     def clock_spec(self) -> str:

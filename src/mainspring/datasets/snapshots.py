@@ -74,7 +74,7 @@ def append_snapshot(
     """Store a new snapshot: the parts of ``parent``, then the rows of ``frame`` as one new part.
 
     The same rows on the same parent give the snapshot that exists already, and no second event; so do rows that are
-    the parent's newest part already, so that an arrival interrupted half-way can be taken again. A part may have
+    one of the parent's parts already, so that an arrival interrupted half-way can be taken again. A part may have
     other columns or types than its predecessors: whether that is wrong is for validation to say, which needs to see
     it. Refused is only what could not be read together with the part before it, and nested columns. ``time_column``
     (milliseconds or a datetime) gives each part its time range; without one it is the parent's.
@@ -86,7 +86,7 @@ def append_snapshot(
         check_readable_together(blobs, before.parts[-1], frame)
         time_column = time_column or before.time_column
     part = write_part(blobs, frame, time_column)
-    if parent is not None and before is not None and before.parts[-1] == part:
+    if parent is not None and before is not None and part in before.parts:
         return parent
     manifest = Manifest(
         dataset=dataset,

@@ -36,7 +36,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a connection on one consistent view of the data, for reading."""
+        """Open a connection for reading (on SQLite, all of it sees the same moment)."""
         with self.engine.connect() as connection:
             yield connection
 

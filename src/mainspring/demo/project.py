@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ def make_project(folder: Path) -> Path:
             raise Conflict(
                 f"{folder} is not empty and holds no earlier demo.", hint="Pass another folder: mainspring demo DIR"
             )
+        _refuse_if_up(folder)
         for name in (".mainspring", "incoming"):
             shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,17 @@ def make_project(folder: Path) -> Path:
     (folder / ".gitignore").write_text(".mainspring/\nincoming/\n")
     _commit(folder)
     return folder
+
+
+def _refuse_if_up(folder: Path) -> None:
+    lock = folder / ".mainspring" / "up.lock"
+    if not lock.is_file():
+        return
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"mainspring is up in {folder}.", hint="Stop it first: Ctrl-C.") from error
 
 
 def _commit(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -65,8 +66,9 @@ def print_report(store: Store, monitor: str, console: Console) -> None:
     for name in ("week of", "flights", "loop", "never retrained", "gain"):
         table.add_column(name, justify="left" if name == "week of" else "right", no_wrap=True)
     table.add_column("what happened, and why", overflow="fold", ratio=1)
-    for window in windows:
-        told = [tell(event) for event in events if window.start_ms <= event.time < window.end_ms]
+    for number, window in enumerate(windows):
+        until = window.end_ms if number < len(windows) - 1 else math.inf  # the last row tells what came after, too
+        told = [tell(event) for event in events if window.start_ms <= event.time < until]
         table.add_row(*_figures(window), "\n".join(told))
     console.print(table)
 

@@ -18,19 +18,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mainspring.automation import enqueue
 from mainspring.automation.scheduler import read_state
-from mainspring.core import SimulatedClock, Unavailable, to_datetime
+from mainspring.core import Refused, SimulatedClock, Unavailable, to_datetime
 from mainspring.core.project import load_project
 from mainspring.core.settings import resolve_settings
 from mainspring.demo.client import EndpointClient
 from mainspring.demo.flights import FIRST_WEEK_MS, WEEK_MS, load_flights
 from mainspring.demo.project import free_port, make_project
 from mainspring.demo.replay import FIRST_WEEKS, World, close_week, replay_week, wait_until_settled
-from mainspring.demo.report import print_report, print_summary, summarise
+from mainspring.demo.report import Outcome, print_report, print_summary, summarise
 from mainspring.lineage import Store, open_store
 from mainspring.serving import read_records
 
 ENDPOINT = "flights-delay"
+WEEKS = 48
 START_SECONDS = 60.0
+LOOP_AT_MOST = 0.48
+BASELINE_AT_LEAST = 0.50
 
 
 def run_demo(folder: Path, *, weeks: int, console: Console | None = None) -> None:
@@ -62,7 +65,7 @@ def run_demo(folder: Path, *, weeks: int, console: Console | None = None) -> Non
     outcome = summarise(store, ENDPOINT)
     print_summary(outcome, client, console, seconds=monotonic() - started)
     say_where_to_look(store, console, folder)
-    check(client, outcome.labelled)
+    check(client, outcome, whole_year=weeks == WEEKS)
     store.close()
 
 
@@ -156,10 +159,18 @@ def say_where_to_look(store: Store, console: Console, folder: Path) -> None:
     console.print(f"  mainspring --project {folder} why {chosen.id}:0", highlight=False)
 
 
-def check(client: EndpointClient, labelled: int) -> None:
-    """Fail the demo if a prediction failed or nothing was measured."""
-    if client.failed or not labelled:
-        raise Unavailable(f"{client.failed} of {client.requests} requests failed, {labelled} rows were labelled.")
+def check(client: EndpointClient, outcome: Outcome, *, whole_year: bool) -> None:
+    """Fail the demo if a prediction failed, nothing was measured, or the loop did not earn its keep in a year."""
+    if client.failed or not outcome.labelled:
+        raise Unavailable(
+            f"{client.failed} of {client.requests} requests failed, {outcome.labelled} rows were labelled."
+        )
+    loop, baseline = outcome.loop_log_loss, outcome.baseline_log_loss
+    if whole_year and not (loop <= LOOP_AT_MOST and baseline >= BASELINE_AT_LEAST and outcome.retrainings >= 3):
+        raise Refused(
+            f"The loop reached a log loss of {loop:.4f} against {baseline:.4f} with {outcome.retrainings} retrainings; "
+            f"expected at most {LOOP_AT_MOST} against at least {BASELINE_AT_LEAST} with at least 3."
+        )
 
 
 def _cache_folder() -> Path:

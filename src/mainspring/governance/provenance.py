@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import msgspec
 
-from mainspring.blobs import read_tree
+from mainspring.blobs import digest_of_file, read_tree
 from mainspring.core import Corrupt, InvalidInput, NotFound, to_iso
 from mainspring.datasets import read_manifest
-from mainspring.lineage import Store, edges_of, executions_of, find_artifacts, get_event, get_execution
+from mainspring.lineage import Artifact, Store, edges_of, executions_of, find_artifacts, get_event, get_execution
 from mainspring.pipelines import PipelineRun, TaskRun, get_run, list_tasks
 from mainspring.registry import PIPELINE_RUN_TAG, ModelVersion, alias_history, get_version
 from mainspring.serving import PredictionRecord, find_records
@@ -203,12 +206,21 @@ def _explain_snapshot(store: Store, digest: str | None) -> list[Finding]:
         )
         for part in manifest.parts
     ]  # fmt: skip
-    arrived = [Finding(label="newest file", value=file.name, detail=file.digest or "") for file in files]
+    arrived = [
+        Finding(label="newest file", value=file.name, detail=file.digest or "", verified=_is_unchanged(file))
+        for file in files
+    ]
     return [*parts, *arrived]
 
 
+def _is_unchanged(file: Artifact) -> bool | None:
+    """Hash a file that arrived again; None if it has been taken away since: its rows are in the store."""
+    path = Path(url2pathname(urlsplit(file.uri).path))
+    return digest_of_file(path) == file.digest if path.is_file() else None
+
+
 def hash_again(store: Store, digest: str) -> None:
-    """Hash a blob, and if it is the manifest of a folder or a snapshot, everything in it; raise `Corrupt`."""
+    """Hash a blob, and if it is the manifest of a folder, every file of it; raise `Corrupt`."""
     store.blobs.path(digest)
     try:
         files = read_tree(store.blobs, digest)
@@ -235,9 +247,10 @@ def _row_index(row: str, record: PredictionRecord) -> int | None:
 
 
 def _say_answer(record: PredictionRecord, index: int | None) -> str:
-    outputs = record.outputs or []
-    shown = f"{record.rows} rows" if index is None else f"answered {outputs[index]}"
-    return f"{shown} on {to_iso(record.received_at)}, status {record.status}"
+    when = f"on {to_iso(record.received_at)}, status {record.status}"
+    if record.status != 200 or record.outputs is None:
+        return f"refused {when}: {'; '.join(record.validation_errors)}"
+    return f"{record.rows} rows {when}" if index is None else f"answered {record.outputs[index]} {when}"
 
 
 def _say_inputs(record: PredictionRecord, index: int | None) -> str:
@@ -245,4 +258,4 @@ def _say_inputs(record: PredictionRecord, index: int | None) -> str:
         return "not logged"
     if index is None:
         return f"{len(record.inputs)} columns: {', '.join(record.inputs)}"
-    return ", ".join(f"{name}={values[index]}" for name, values in record.inputs.items())
+    return ", ".join(f"{name}={values[index]}" for name, values in record.inputs.items() if index < len(values))

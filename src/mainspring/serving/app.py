@@ -127,6 +127,7 @@ class App:
             return self._health(path)
         if path == f"/v1/endpoints/{endpoint.name}/labels":
             _require(method, "POST")
+            _refuse_pages(headers)
             body = await read_body(receive, headers, self._options.max_body)
             return json_reply({"accepted": endpoint.add_labels(body)})
         if path == "/v2/repository/index":
@@ -234,3 +235,9 @@ def _identity(call: Call) -> list[tuple[bytes, bytes]]:
             (b"x-variant", call.variant.name.encode()),
         ]
     return headers
+
+
+def _refuse_pages(headers: Headers) -> None:
+    """Refuse labels from a web page: what is true is not for whatever site the operator happens to visit to say."""
+    if b"origin" in headers or headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        raise Unauthorized("Labels are not taken from web pages.", hint="Send them from a program.")

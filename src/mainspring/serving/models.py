@@ -109,7 +109,13 @@ def _mlflow_pyfunc(folder: Path, plan: Plan, name: str) -> Predict:
         raise Unavailable(
             f"Model {name} needs MLflow and pandas: {error}.", hint="pip install 'mainspring[mlflow]'"
         ) from error
-    model = mlflow.pyfunc.load_model(str(folder))
+    try:
+        model = mlflow.pyfunc.load_model(str(folder))
+    except Exception as error:  # whatever the code of the model or its libraries raises
+        raise Unavailable(
+            f"Model {name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
+            hint="Install what it was made with; what answered before goes on answering.",
+        ) from error
     types = {
         column.name: _PANDAS.get(column.type) for column in plan.columns if not column.nullable or column.type in FLOATS
     }

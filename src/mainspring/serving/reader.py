@@ -81,6 +81,12 @@ def newest_label(folder: Path) -> tuple[str, int]:
     return ("", 0) if newest is None else (newest.name, newest.stat().st_size)
 
 
+def has_failures(folder: Path) -> bool:
+    """Say whether the newest segment of a prediction log holds an answer with a status of 500 or more."""
+    newest = max(_segments(folder), key=_order, default=None)
+    return newest is not None and b'"status":5' in newest.read_bytes()
+
+
 def _segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jsonl"), key=_order)
 
