@@ -73,6 +73,25 @@ def test_why_tells_when_an_artifact_was_tampered_with(own_demo: Any) -> None:
     assert "do not match" in done.stdout
 
 
+def test_why_tells_why_a_request_was_refused(own_demo: Any) -> None:
+    from mainspring.core import FixedClock
+    from mainspring.serving import PredictionRecord
+    from mainspring.serving.log import SegmentLog
+
+    log = SegmentLog(own_demo.folder / ".mainspring/endpoints/flights-delay/predictions", FixedClock(1_400_000_000_000))
+    refused = PredictionRecord(
+        id="bad-request", received_at=1_400_000_000_000, latency_ms=1.0, endpoint="flights-delay", revision=1,
+        variant="champion", shadow=False, model="flights-delay", version="1", digest="sha256:" + "0" * 64,
+        protocol="v2", status=400, rows=2, inputs={"month": ["x", 1]},
+        validation_errors=["column 'month': expected a number, got 'x' in row 0"],
+    )  # fmt: skip
+    log.append([refused])
+    log.close()
+    done = cli(own_demo.folder, "why", "bad-request:1", "--json")
+    assert "refused" in done.stdout
+    assert "expected a number" in done.stdout
+
+
 def test_a_row_the_request_did_not_have_is_refused(demo: Any) -> None:
     request = demo.prediction_id.split(":")[0]
     done = cli(demo.folder, "why", f"{request}:9999")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+
+import msgspec
 
 from mainspring.automation.canaries import Rollouts, adopt_version, restore_deployments
 from mainspring.core import FixedClock
 from mainspring.delivery import active_rollout, latest_deployment, list_rollouts
 from mainspring.lineage import Store, list_events
-from mainspring.registry import ModelVersion, alias_history, resolve_alias
+from mainspring.registry import ModelVersion, alias_history, resolve_alias, set_alias
 from mainspring.serving import LabelRecord, PredictionRecord, read_deployment
 from mainspring.serving.log import SegmentLog
 
@@ -129,6 +132,72 @@ def test_a_better_canary_is_promoted_with_its_reason(store: Store, register: Reg
     assert (move.from_version, move.to_version, move.actor) == ("1", "2", "ada")
     assert "better" in move.reason
     assert move.cause == promoted.id
+
+
+def test_a_canary_that_fails_is_rolled_back_without_waiting_for_labels(
+    store: Store, register: Register, clock: FixedClock
+) -> None:
+    adopt_version(store, "e", register(), cause=None)
+    adopt_version(store, "e", register(), cause=None)
+    settle(store)
+    log = SegmentLog(store.settings.endpoint_folder("e") / "predictions", clock)
+    clock.advance(HOUR)
+    log.append(
+        [
+            PredictionRecord(
+                id=f"r{number}", received_at=clock.now_ms(), latency_ms=1.0, endpoint="e", revision=2,
+                variant="canary", shadow=False, model="m", version="2", digest="", protocol="v2", status=500, rows=1,
+            )
+            for number in range(20)
+        ]
+    )  # fmt: skip
+    log.close()
+    clock.advance(HOUR)
+    settle(store)
+    with store.database.read() as connection:
+        (rollout,) = list_rollouts(connection)
+    assert rollout.state == "ROLLED_BACK"
+    assert "fails more often" in rollout.reason
+    assert deployed(store) == {"champion": ("1", 100), "baseline": ("1", 0)}
+
+
+def test_a_person_who_moves_the_champion_ends_the_canary(store: Store, register: Register) -> None:
+    for _ in range(2):
+        adopt_version(store, "e", register(), cause=None)
+    third = register()
+    settle(store)
+    with store.database.write() as connection:
+        set_alias(
+            connection, store.clock, name="m", alias="champion", version=third.version, actor="bob", reason="incident"
+        )
+    settle(store)
+    assert deployed(store) == {"champion": ("3", 100), "baseline": ("1", 0)}
+    with store.database.read() as connection:
+        (rollout,) = list_rollouts(connection)
+    assert rollout.state == "ROLLED_BACK"
+    assert "moved to version 3" in rollout.reason
+
+
+def test_a_version_that_was_champion_is_not_rolled_out_again(store: Store, register: Register) -> None:
+    first, second = register(), register()
+    adopt_version(store, "e", first, cause=None)
+    with store.database.write() as connection:
+        set_alias(
+            connection, store.clock, name="m", alias="champion", version=second.version, actor="bob", reason="by hand"
+        )
+    adopt_version(store, "e", first, cause=None)
+    with store.database.read() as connection:
+        assert list_rollouts(connection) == []
+
+
+def test_another_share_for_the_canary_is_deployed(store: Store, register: Register) -> None:
+    for _ in range(2):
+        adopt_version(store, "e", register(), cause=None)
+    settle(store)
+    rollout = msgspec.structs.replace(store.project.rollout, canary_percent=5)
+    project = msgspec.structs.replace(store.project, rollout=rollout)
+    settle(dataclasses.replace(store, project=project))
+    assert deployed(store)["canary"] == ("2", 5)
 
 
 def test_a_worse_canary_is_rolled_back(store: Store, register: Register, clock: FixedClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
+import pytest
 
 from mainspring.core import Unavailable
 from mainspring.serving import find_records, read_deployment, read_labels, read_records, write_deployment
@@ -88,6 +89,14 @@ def test_bad_labels_are_named_by_their_index_and_none_is_kept(client, tmp_path):
     error = msgspec.json.decode(reply.body)["error"]
     assert reply.status == 400
     assert [f"label {index}:" in error for index in range(6)] == [False, True, True, True, True, True]
+    assert list(read_labels(tmp_path / "labels")) == []
+
+
+@pytest.mark.parametrize("header", [{"origin": "https://evil.example"}, {"sec_fetch_site": "cross-site"}])
+def test_labels_from_a_web_page_are_refused(client, tmp_path, header):
+    labels = [{"id": "r:0", "label": 1, "time": 5}]
+    reply = client.post("/v1/endpoints/flights/labels", {"labels": labels}, **header)
+    assert reply.status == 401
     assert list(read_labels(tmp_path / "labels")) == []
 
 
