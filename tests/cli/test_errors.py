@@ -134,3 +134,35 @@ def test_help_names_every_command() -> None:
         "config",
     ):
         assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("project: p\nrollout: {canary_percent: 500}\n", "canary_percent"),
+        ("project: p\nrollout: {alpha: .nan}\n", "alpha"),
+        ("project: p\nendpoints: {e: {model: m, port: 99999}}\n", "endpoints"),
+        ("project: p\ndatasets: {d: {files: /etc/*}}\n", "/etc/*"),
+        ("project: p\nendpoints: {e: {model: m}}\nmonitors: {w: {endpoint: e, window: 0d}}\n", "0d"),
+        ("", "empty"),
+    ],
+)
+def test_nonsense_in_the_project_file(project: Path, text: str, named: str) -> None:
+    (project / "mainspring.yaml").write_text(text)
+    assert_refused(mainspring(project, "runs"), "mainspring.yaml", named)
+
+
+@pytest.mark.parametrize("port", ["-1", "99999999"])
+def test_a_port_that_is_none(project: Path, port: str) -> None:
+    assert_refused(mainspring(project, "--port", port, "up"), port)
+
+
+def test_a_home_that_is_a_file(project: Path) -> None:
+    assert_refused(mainspring(project, "--home", "/etc/passwd", "runs"), "/etc/passwd")
+
+
+def test_two_endpoints_on_one_port(project: Path) -> None:
+    (project / "mainspring.yaml").write_text(
+        "project: p\nendpoints: {a: {model: m, port: 18999}, b: {model: m, port: 18999}}\n"
+    )
+    assert_refused(mainspring(project, "--port", "0", "up"), "18999", "endpoint a", "endpoint b")

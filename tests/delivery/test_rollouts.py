@@ -62,7 +62,7 @@ def test_a_canary_within_the_margin_is_promoted_once_there_are_enough_labels():
     assert decide(noise(0.001, 199)).action == "continue"
     step = decide(noise(0.001, 200))
     assert step.action == "promote"
-    assert "not worse" in step.reason
+    assert "within the margin" in step.reason
 
 
 def test_a_canary_slightly_beyond_the_margin_goes_on_until_time_is_up():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mainspring import lineage, registry
-from mainspring.core import AlreadyExists, Corrupt, InvalidInput, NotFound
+from mainspring.core import AlreadyExists, InvalidInput, NotFound
 
 
 def test_version_freezes_the_files_reads_the_signature_and_numbers_on(shelf) -> None:
@@ -121,8 +121,9 @@ def test_model_folder_is_written_once_and_verified(shelf, tmp_path: Path) -> Non
     assert registry.materialise(shelf.blobs, version, tmp_path / "models") == folder
     assert [path.name for path in (tmp_path / "models").iterdir()] == [folder.name]
     (folder / "data" / "booster.txt").write_bytes(b"trojan")
-    with pytest.raises(Corrupt, match=r"booster\.txt"):
-        registry.materialise(shelf.blobs, version, tmp_path / "models")
+    assert registry.materialise(shelf.blobs, version, tmp_path / "models") == folder
+    assert (folder / "data" / "booster.txt").read_bytes() == b"trees"
+    assert any(".changed-" in path.name for path in (tmp_path / "models").iterdir())
 
 
 def test_models_are_created_renamed_tagged_searched_and_deleted(shelf) -> None:

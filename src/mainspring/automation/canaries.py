@@ -16,14 +16,21 @@ from mainspring.delivery import (
     deploy,
     latest_deployment,
     list_rollouts,
-    restore_file,
     save_step,
     start_rollout,
 )
 from mainspring.lineage import Store
 from mainspring.monitoring import pair_losses, prediction_frame
-from mainspring.registry import ModelVersion, alias_history, get_version, resolve_alias, set_alias
-from mainspring.serving import PredictionRecord, has_failures, newest_label, read_labels, read_records
+from mainspring.registry import ModelVersion, alias_history, get_version, materialise, resolve_alias, set_alias
+from mainspring.serving import (
+    PredictionRecord,
+    Variant,
+    has_failures,
+    newest_label,
+    read_labels,
+    read_records,
+    write_deployment,
+)
 
 CHAMPION = "champion"
 LOOK_EVERY_MS = 60_000
@@ -175,12 +182,23 @@ def end_rollout(store: Store, rollout: Rollout, reason: str) -> None:
 
 
 def restore_deployments(store: Store) -> None:
-    """Write the deployment files a crash may have left behind their rows."""
+    """Write what a crash or a change by hand has left different: model folders, then the deployment files."""
     for name in store.project.endpoints:
         with store.database.read() as connection:
             kept = latest_deployment(connection, name)
+            versions = [_find(connection, item) for item in kept.document.variants] if kept else []
+        for version in versions:
+            if version is not None:
+                materialise(store.blobs, version, store.settings.home / "models")
         if kept is not None:
-            restore_file(store.settings.endpoint_folder(name), kept.document)
+            write_deployment(store.settings.endpoint_folder(name) / "deployment.json", kept.document)
+
+
+def _find(connection: sa.Connection, variant: Variant) -> ModelVersion | None:
+    try:
+        return get_version(connection, variant.model.name, variant.model.version)
+    except NotFound:
+        return None
 
 
 def _deploy(

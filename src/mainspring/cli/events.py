@@ -12,7 +12,7 @@ from mainspring.cli.project import open_project
 def list_(
     context: typer.Context,
     type: Annotated[list[str] | None, typer.Option("--type", help="Only types that start with this.")] = None,
-    limit: Annotated[int, typer.Option(help="How many, newest last.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest last.")] = 50,
 ) -> None:
     """Print what happened, when, to what, and because of which event."""
     from rich.console import Console

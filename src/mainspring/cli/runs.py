@@ -51,7 +51,9 @@ def resume(
         _finish(store, engine, run_id)
 
 
-def list_(context: typer.Context, limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20) -> None:
+def list_(
+    context: typer.Context, limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20
+) -> None:
     """Print the latest pipeline runs."""
     from rich.console import Console
     from rich.table import Table
@@ -65,7 +67,10 @@ def list_(context: typer.Context, limit: Annotated[int, typer.Option(help="How m
     if not runs:
         typer.echo("No pipeline has run yet. Start one with: mainspring run PIPELINE")
         return
-    table = Table("run", "pipeline", "state", "created", "by", "error", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True, min_width=26)
+    for name in ("pipeline", "state", "created", "by", "error"):
+        table.add_column(name, overflow="fold")
     for found in runs:
         state = f"{GLYPHS.get(found.state, '')} {found.state}"
         table.add_row(found.id, found.pipeline, state, to_iso(found.created_at), found.actor, found.error)
@@ -121,6 +126,7 @@ def _finish(store: Store, engine: Engine, run_id: str) -> None:
     finished = engine.execute(run_id, on_progress=_show)
     if finished.state == "COMPLETE":
         adopt_result(store, finished)
+        typer.echo(f"run {run_id} is complete")
         return
     raise _failure(finished)
 

@@ -17,7 +17,7 @@ import msgspec
 import typer
 
 from mainspring.cli.project import open_project, options_of
-from mainspring.core import Conflict, Unavailable
+from mainspring.core import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from mainspring.cli.supervisor import Child, Supervisor
@@ -29,8 +29,11 @@ START_SECONDS = 30.0
 
 def up(context: typer.Context) -> None:
     """Start server, scheduler and endpoints, show where they are, and keep them running until Ctrl-C."""
+    from mainspring.api.guard import check_binding
+
     settings, project = options_of(context).load()
     open_project(context).close()  # migrate once, before the children race to do it
+    check_binding(settings.values, settings.values.host)
     lock = hold_project(settings)
     check_ports(settings, project)
     supervisor = start(settings, project, report=lambda line: typer.echo(line, err=True))
@@ -133,9 +136,14 @@ def running_server(settings: ResolvedSettings) -> Iterator[str]:
 
 def check_ports(settings: ResolvedSettings, project: Project) -> None:
     """Refuse ports somebody else listens on, before anything is started."""
-    check_port("server", settings.values.host, settings.values.port)
-    for name, endpoint in project.endpoints.items():
-        check_port(f"endpoint {name}", settings.values.host, endpoint.port)
+    wanted = [("server", settings.values.port)]
+    wanted += [(f"endpoint {name}", endpoint.port) for name, endpoint in project.endpoints.items()]
+    taken: dict[int, str] = {}
+    for name, port in wanted:
+        if port and port in taken:
+            raise InvalidInput(f"The {name} and the {taken[port]} both want port {port}.", hint="Change one of them.")
+        taken[port] = name
+        check_port(name, settings.values.host, port)
 
 
 def check_port(name: str, host: str, port: int) -> None:

@@ -232,10 +232,17 @@ def _signature(rows: pl.DataFrame, transform: Transform) -> ModelSignature:
 
     categorical = {transform.feature_names[index] for index in transform.categorical_indices}
     inputs = [
-        ColSpec("string" if name in categorical else "double", name, required=rows[name].null_count() == 0)
+        ColSpec(_column_type(rows[name], name in categorical), name, required=rows[name].null_count() == 0)
         for name in transform.feature_names
     ]
     return Signature(inputs=Schema(inputs), outputs=Schema([ColSpec("double")]))
+
+
+def _column_type(values: pl.Series, is_categorical: bool) -> str:
+    """Return MLflow's type; whole numbers that are never missing stay whole, so that nothing else is accepted."""
+    if is_categorical:
+        return "string"
+    return "long" if values.dtype.is_integer() and values.null_count() == 0 else "double"
 
 
 def _log_curve(run_id: str, key: str, values: Sequence[float]) -> None:

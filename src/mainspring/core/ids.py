@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from mainspring.core.clock import Clock
 
@@ -10,11 +11,12 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def new_id(clock: Clock) -> str:
-    """Make a 26-character id: 48 bits of time, then 80 random bits, in Crockford's base 32 (a ULID).
+    """Make a 26-character id: 48 bits of time, then 80 bits of entropy, in Crockford's base 32 (a ULID).
 
-    Ids made later sort later, to the millisecond of the clock they were made with.
+    Ids made later sort later. The entropy begins with the machine's nanoseconds, so that this also holds while a
+    simulated clock stands still, and ends with random bits.
     """
-    return encode_id(clock.now_ms(), os.urandom(10))
+    return encode_id(clock.now_ms(), (time.time_ns() & (1 << 56) - 1).to_bytes(7, "big") + os.urandom(3))
 
 
 def encode_id(time_ms: int, entropy: bytes) -> str:

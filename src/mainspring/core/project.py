@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
+from msgspec import Meta
 
 from mainspring.core.errors import InvalidInput, NotFound
 
@@ -40,7 +41,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     model: str
     """Name of the registered model; its ``champion`` alias is what is served."""
-    port: int = 8080
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     baseline: str = ""
     """A model version (``1``) that shadows every request and never changes: what if we had not retrained?"""
 
@@ -54,7 +55,7 @@ class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """When the first window starts, with a time zone; by default on the day of the first record."""
     label_delay: str = "0d"
     """How long after its end a window waits for labels before it is judged."""
-    min_label_coverage: float = 0.5
+    min_label_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
 class RetrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,25 +63,25 @@ class RetrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     monitor: str
     pipeline: str
-    every_windows: int = 0
+    every_windows: Annotated[int, Meta(ge=0)] = 0
     """Schedule floor: retrain when the last training is this many windows old; 0 means never for age alone."""
-    excess_loss: float = 0.0
+    excess_loss: Annotated[float, Meta(ge=0)] = 0.0
     """Retrain when the summed log loss above the champion's hold-out loss reaches this (nats); 0 means off."""
-    cooldown_windows: int = 1
+    cooldown_windows: Annotated[int, Meta(ge=0)] = 1
     """At least this many windows between two trainings."""
 
 
 class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a gated version takes over an endpoint."""
 
-    canary_percent: int = 20
-    alpha: float = 0.05
+    canary_percent: Annotated[int, Meta(ge=1, le=99)] = 20
+    alpha: Annotated[float, Meta(gt=0, lt=1)] = 0.05
     """False-alarm budget of each sequential test."""
-    margin: float = 0.002
+    margin: Annotated[float, Meta(ge=0)] = 0.002
     """A canary may be this much worse in log loss and still count as not worse."""
-    min_labels: int = 200
+    min_labels: Annotated[int, Meta(ge=1)] = 200
     """Labelled paired rows needed before the canary can be promoted without proof that it is better."""
-    max_windows: int = 4
+    max_windows: Annotated[int, Meta(ge=1)] = 4
     """After this many windows without enough labels the canary is rolled back."""
 
 
@@ -112,7 +113,8 @@ def load_project(folder: Path) -> Project:
     try:
         project = msgspec.convert(document, Project)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{path} is not a valid project: {error}.") from error
+        what = "it is empty" if document is None else str(error)
+        raise InvalidInput(f"{path} is not a valid project: {what}.") from error
     _check_references(project, path)
     return project
 
@@ -130,8 +132,15 @@ def _check_references(project: Project, path: Path) -> None:
         for name in getattr(project, section):
             if not _NAME.fullmatch(name):
                 raise InvalidInput(f"{path}: {section}.{name} is not a name.", hint="Use letters, digits, . _ and -.")
+    for name, dataset in project.datasets.items():
+        if Path(dataset.files).is_absolute() or ".." in Path(dataset.files).parts:
+            raise InvalidInput(
+                f"{path}: datasets.{name}.files is {dataset.files!r}.", hint="Use a pattern below the project folder."
+            )
     for name, monitor in project.monitors.items():
-        parse_duration(monitor.window), parse_duration(monitor.label_delay)
+        parse_duration(monitor.label_delay)
+        if parse_duration(monitor.window) == 0:
+            raise InvalidInput(f"{path}: monitors.{name}.window is {monitor.window!r}.", hint="Write 6h, 7d or 4w.")
         if monitor.endpoint not in project.endpoints:
             raise InvalidInput(f"{path}: monitors.{name}.endpoint is {monitor.endpoint!r}, which is not an endpoint.")
     for name, retrain in project.retrain.items():

@@ -103,6 +103,9 @@ def resolve_settings(
                 sources[key] = source
             elif source != "environment":
                 raise InvalidInput(f"Unknown setting {key!r} in {source}.", hint=f"Known: {', '.join(sources)}.")
+    port = merged.get("port", 0)
+    if not 0 <= int(port) <= 65535:
+        raise InvalidInput(f"Setting port from {sources['port']} is {port}.", hint="Ports go from 0 (any) to 65535.")
     return ResolvedSettings(values=Settings(**merged), sources=sources, project_folder=project_folder.resolve())
 
 

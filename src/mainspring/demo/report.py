@@ -92,6 +92,10 @@ def print_summary(outcome: Outcome, client: EndpointClient, console: Console, *,
 def tell(event: Event) -> str:
     """Say an event in a few words, with its reason."""
     reason = str(event.data.get("reason", ""))
+    if event.type == "rollout.started":
+        return f"canary starts: version {event.data.get('candidate')} against version {event.data.get('champion')}"
+    if event.data.get("kind") == "on_demand":
+        return f"train: {reason}"
     return f"{WORDS[event.type]}: {reason}" if reason else WORDS[event.type]
 
 

@@ -155,8 +155,9 @@ def say_where_to_look(store: Store, console: Console, folder: Path) -> None:
     ]
     chosen = random.Random(store.settings.values.seed).choice(records)  # noqa: S311 - an example, not a secret
     console.print("\nLook at it:")
-    console.print(f"  mainspring --project {folder} up", highlight=False)
-    console.print(f"  mainspring --project {folder} why {chosen.id}:0", highlight=False)
+    command = sys.argv[0] if Path(sys.argv[0]).name == "mainspring" else "mainspring"
+    console.print(f"  {command} --project {folder} up", highlight=False, soft_wrap=True)
+    console.print(f"  {command} --project {folder} why {chosen.id}:0", highlight=False, soft_wrap=True)
 
 
 def check(client: EndpointClient, outcome: Outcome, *, whole_year: bool) -> None:

@@ -241,7 +241,7 @@ def _holds(check: Callable[[str], object], digest: str) -> bool:
 def _row_index(row: str, record: PredictionRecord) -> int | None:
     if not row:
         return None
-    if not row.isdigit() or int(row) >= record.rows:
+    if not (row.isascii() and row.isdigit()) or int(row) >= record.rows:
         raise InvalidInput(f"Request {record.id} has {record.rows} rows, not a row {row!r}.", hint="Rows start at 0.")
     return int(row)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mainspring.blobs import LocalBlobs
-from mainspring.core import Clock, open_clock
+from mainspring.core import Clock, Unavailable, open_clock
 from mainspring.core.project import Project
 from mainspring.core.settings import ResolvedSettings
 from mainspring.db import Database, open_database
@@ -36,7 +36,10 @@ class Store:
 
 def open_store(settings: ResolvedSettings, project: Project) -> Store:
     """Open a project's store, making it if it is new and migrating it if it is old."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"The store cannot be at {settings.home}: {error.strerror}.", hint="Check --home.") from error
     return Store(
         settings=settings,
         project=project,

@@ -15,12 +15,15 @@ from mainspring.registry.versions import ModelVersion
 def materialise(blobs: LocalBlobs, version: ModelVersion, folder: Path) -> Path:
     """Return ``folder/<digest>`` with a verified copy of the version's files, writing it if it is not there.
 
-    It appears whole or not at all. Raises `Corrupt` if the copy that is there has been changed.
+    It appears whole or not at all. A copy that has been changed is set aside and written again from the store.
     """
     target = folder / check_digest(version.digest)
+    if target.exists() and not _is_intact(blobs, version.digest, target):
+        target.rename(target.with_name(f"{target.name}.changed-{os.urandom(4).hex()}"))
     if not target.exists():
         _write(blobs, version.digest, target)
-    _verify(blobs, version.digest, target)
+        if not _is_intact(blobs, version.digest, target):
+            raise Corrupt(f"The model folder {target} cannot be written.", hint="Check the disk.")
     return target
 
 
@@ -40,16 +43,10 @@ def _write(blobs: LocalBlobs, digest: str, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _verify(blobs: LocalBlobs, digest: str, target: Path) -> None:
+def _is_intact(blobs: LocalBlobs, digest: str, target: Path) -> bool:
     wanted = {file.path: file.digest for file in read_tree(blobs, digest)}
     found = {path.relative_to(target).as_posix(): path for path in target.rglob("*") if not path.is_dir()}
-    changed = wanted.keys() ^ found.keys()
-    changed |= {name for name, path in found.items() if name in wanted and digest_of_file(path) != wanted[name]}
-    if changed:
-        raise Corrupt(
-            f"The model folder {target} was changed: {', '.join(sorted(changed)[:5])}.",
-            hint="Remove the folder: it is written again from the store.",
-        )
+    return wanted.keys() == found.keys() and all(digest_of_file(path) == wanted[name] for name, path in found.items())
 
 
 def _sync(folder: Path) -> None:

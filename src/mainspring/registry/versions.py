@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.blobs import LocalBlobs, put_manifest
-from mainspring.core import Clock, InvalidInput, NotFound
+from mainspring.core import Clock, Conflict, InvalidInput, NotFound
 from mainspring.db.tables import registry as tables
 from mainspring.lineage import add_edge, get_execution, put_artifact, record_event
 from mainspring.registry.models import MAX_TAG_VALUE, get_model
@@ -33,6 +33,7 @@ PIPELINE_RUN_TAG = "mainspring.pipeline_run_id"
 EXECUTION_TAG = "mainspring.execution_id"
 EVENT_TAG = "mainspring.event"
 """The event a run was started by: the cause of the versions that come out of it."""
+CHAMPION = "champion"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 _VERSION, _MODEL = tables.model_version.c, tables.registered_model.c
 _NUMBERS: dict[str, sa.ColumnElement[Any]] = {
@@ -179,7 +180,14 @@ def update_version(
 
 
 def delete_version(connection: sa.Connection, name: str, version: str) -> None:
-    """Remove a version and its aliases; its number is not used again, its lineage and its bytes stay."""
+    """Remove a version and its aliases; its number is not used again, its lineage and its bytes stay.
+
+    Raises `Conflict` for the champion: what is in production can be replaced, not deleted.
+    """
+    if CHAMPION in get_version(connection, name, version).aliases:
+        raise Conflict(
+            f"Version {version} of {name} is the @{CHAMPION} and cannot be deleted.", hint="Move the alias first."
+        )
     for table in (tables.model_alias, tables.model_version_tag, tables.model_version):
         connection.execute(sa.delete(table).where(*_key(connection, table, name, version)))
 

@@ -109,7 +109,8 @@ class Endpoint:
     def require_router(self) -> Router:
         """Return the revision that answers; raise `Unavailable` while there is none."""
         if self.router is None:
-            raise Unavailable(f"Endpoint {self.name} has no model loaded.", hint="Try again when it is ready.")
+            why = f" {self.error}" if self.error else ""
+            raise Unavailable(f"Endpoint {self.name} has no model loaded.{why}", hint="Try again when it is ready.")
         return self.router
 
     def predict(self, call: Call, body: bytes, headers: Headers) -> Reply:
