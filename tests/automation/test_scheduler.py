@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mainspring.automation.arrivals import take_arrivals
-from mainspring.automation.retraining import consider_retraining
+from mainspring.automation.retraining import consider_retraining, decide_what_is_left
 from mainspring.automation.scheduler import SchedulerState, attempt, read_state, write_state
 from mainspring.automation.training import pin_parameters
 from mainspring.automation.triggers import list_triggers
@@ -98,6 +98,17 @@ def test_a_policy_says_why_it_did_not_fire(store: Store, clock: FixedClock) -> N
         (event,) = list_events(connection, types=("trigger.skipped",))
         assert list_triggers(connection) == []
     assert "labels" in event.data["reason"]
+    assert event.cause == measured.event
+
+
+def test_a_window_measured_just_before_a_crash_is_decided_on_afterwards(store: Store, clock: FixedClock) -> None:
+    log_requests(store, clock)
+    clock.advance(WEEK + 12 * 3_600_000)
+    (measured,) = measure_due_windows(store, "w")  # and then the scheduler is killed
+    for _ in range(2):
+        decide_what_is_left(store)
+    with store.database.read() as connection:
+        (event,) = list_events(connection, types=("trigger.skipped",))
     assert event.cause == measured.event
 
 

@@ -10,7 +10,7 @@ from mainspring.automation.triggers import Trigger, enqueue, list_triggers, skip
 from mainspring.automation.watching import expected_losses
 from mainspring.core.project import RetrainConfig
 from mainspring.delivery import active_rollout
-from mainspring.lineage import Store
+from mainspring.lineage import Store, list_events
 from mainspring.monitoring import MeasuredWindow, list_windows
 from mainspring.registry import list_versions
 
@@ -26,6 +26,16 @@ def consider_retraining(store: Store, measured: MeasuredWindow) -> list[Trigger]
         if trigger is not None:
             fired.append(trigger)
     return fired
+
+
+def decide_what_is_left(store: Store) -> None:
+    """Ask the policies about the newest window of each monitor if a crash came between measuring and deciding."""
+    for monitor in store.project.monitors:
+        with store.database.read() as connection:
+            newest = list_windows(connection, monitor, limit=1)
+            decided = list_events(connection, types=("trigger.",), limit=50, newest_first=True)
+        if newest and all(event.cause != newest[0].event for event in decided):
+            consider_retraining(store, newest[0])
 
 
 def last_training(connection: sa.Connection, pipeline: str) -> LastTraining | None:

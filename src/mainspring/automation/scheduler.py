@@ -21,7 +21,7 @@ import msgspec
 
 from mainspring.automation.arrivals import take_arrivals
 from mainspring.automation.canaries import Rollouts, restore_deployments
-from mainspring.automation.retraining import consider_retraining
+from mainspring.automation.retraining import consider_retraining, decide_what_is_left
 from mainspring.automation.training import Trainer
 from mainspring.automation.watching import measure_due_windows
 from mainspring.core import MainspringError, SystemClock
@@ -66,6 +66,7 @@ def run_scheduler(store: Store) -> None:
     path = store.settings.home / "scheduler.json"
     last: SchedulerState | None = None
     restore_deployments(store)
+    decide_what_is_left(store)
     rollouts = Rollouts(store)
     with Trainer(store) as trainer:
         passed, rest = 0.0, pause
