@@ -190,6 +190,16 @@ def test_a_version_that_was_champion_is_not_rolled_out_again(store: Store, regis
         assert list_rollouts(connection) == []
 
 
+def test_an_old_version_adopted_again_does_not_end_a_canary(store: Store, register: Register) -> None:
+    first = register()
+    adopt_version(store, "e", first, cause=None)
+    adopt_version(store, "e", register(), cause=None)
+    settle(store)
+    adopt_version(store, "e", first, cause=None)
+    settle(store)
+    assert deployed(store)["canary"] == ("2", 20)
+
+
 def test_another_share_for_the_canary_is_deployed(store: Store, register: Register) -> None:
     for _ in range(2):
         adopt_version(store, "e", register(), cause=None)

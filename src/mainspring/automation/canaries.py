@@ -78,6 +78,8 @@ def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: 
     A canary that is still under way gives way to the newer version.
     """
     with store.database.read() as connection:
+        if _was_tried(connection, endpoint, version):
+            return
         running = active_rollout(connection, endpoint)
     if running is not None and running.candidate_version != version.version:
         end_rollout(store, running, f"Version {version.version} passed its gate and takes this canary's place.")
@@ -89,14 +91,17 @@ def adopt_version(store: Store, endpoint: str, version: ModelVersion, *, cause: 
                 actor=store.actor, reason="The first version that passed the gate.", cause=cause,
             )  # fmt: skip
             return
-        tried = {rollout.candidate_version for rollout in list_rollouts(connection, endpoint=endpoint, limit=10_000)}
-        served = {move.to_version for move in alias_history(connection, version.name, alias=CHAMPION)}
-        if version.version in tried | served:
-            return
         start_rollout(
             connection, store.clock, endpoint=endpoint, model=version.name, candidate_version=version.version,
             champion_version=champion.version, reason=version.tags.get("verdict", ""), cause=cause,
         )  # fmt: skip
+
+
+def _was_tried(connection: sa.Connection, endpoint: str, version: ModelVersion) -> bool:
+    """Say whether a version has been rolled out at the endpoint, or been the champion, before."""
+    tried = {rollout.candidate_version for rollout in list_rollouts(connection, endpoint=endpoint, limit=10_000)}
+    served = {move.to_version for move in alias_history(connection, version.name, alias=CHAMPION)}
+    return version.version in tried | served
 
 
 def look_at_canary(store: Store, rollout: Rollout) -> bool:
