@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from mainspring.automation import scheduler
 from mainspring.automation.arrivals import take_arrivals
 from mainspring.automation.retraining import consider_retraining, decide_what_is_left
 from mainspring.automation.scheduler import SchedulerState, attempt, read_state, write_state
@@ -120,6 +123,36 @@ def test_monitors_start_with_the_first_record_or_as_told(store: Store, clock: Fi
     clock.advance(5 * 3_600_000)
     log_requests(store, clock)
     assert window_start(store, config) == clock.now_ms() - 5 * 3_600_000
+
+
+def test_a_pass_looks_at_one_moment_even_if_time_goes_on(
+    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that comes in while a pass is under way must not be missed by what the same pass decides."""
+    (store.settings.home / "logs").mkdir()
+    start, seen = clock.now_ms(), []
+
+    def arrive(at: Store) -> list[object]:
+        clock.advance(1)
+        return []
+
+    def measure(at: Store) -> bool:
+        seen.append(at.clock.now_ms())
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    monkeypatch.setattr(scheduler, "take_arrivals", arrive)
+    monkeypatch.setattr(scheduler.Rollouts, "reconcile", lambda rollouts: measure(rollouts._store))
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        scheduler.run_scheduler(store)
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
+    assert seen == [start]
+    state = read_state(store.settings.home / "scheduler.json")
+    assert state is not None
+    assert (state.reconciled_at, state.idle) == (start, False)
 
 
 def test_one_stage_that_fails_does_not_stop_the_others() -> None:

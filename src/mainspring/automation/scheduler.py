@@ -3,7 +3,8 @@
 Each pass looks at recorded state and the clock, and does what is due: arrivals become snapshots, finished windows
 are measured, policies fire triggers, triggers become pipeline runs, versions that passed the gate become canaries,
 canaries are promoted or rolled back. Nothing is remembered between passes that is not in the store, so a scheduler
-that was killed simply starts again.
+that was killed simply starts again. A pass looks at one moment: for all its stages it is the same time, so that
+what came in while it was under way is seen by the next pass, whole.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +26,7 @@ from mainspring.automation.canaries import Rollouts, restore_deployments
 from mainspring.automation.retraining import consider_retraining, decide_what_is_left
 from mainspring.automation.training import Trainer
 from mainspring.automation.watching import measure_due_windows
-from mainspring.core import MainspringError, SystemClock
+from mainspring.core import FixedClock, MainspringError, SystemClock
 from mainspring.lineage import Store
 
 log = logging.getLogger("mainspring.scheduler")
@@ -67,7 +69,9 @@ def run_scheduler(store: Store) -> None:
     last: SchedulerState | None = None
     restore_deployments(store)
     decide_what_is_left(store)
-    rollouts = Rollouts(store)
+    moment = FixedClock(store.clock.now_ms())
+    at_moment = replace(store, clock=moment)
+    rollouts = Rollouts(at_moment)
     with Trainer(store) as trainer:
         passed, rest = 0.0, pause
         while not stopping.wait(rest):
@@ -76,7 +80,8 @@ def run_scheduler(store: Store) -> None:
             if settled and perf_counter() - passed < PASS_SECONDS:
                 continue
             passed = perf_counter()
-            idle = run_pass(store, trainer, rollouts)
+            moment.time_ms = now
+            idle = run_pass(at_moment, trainer, rollouts)
             rest = max(pause, BUSY_PASS_SECONDS) if trainer.is_busy else pause  # leave the cores to the training
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:

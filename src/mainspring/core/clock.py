@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class FixedClock:
-    """A clock for tests: it stands still until it is moved."""
+    """A clock that stands still until it is moved: for tests, and for work that is to see one moment."""
 
     def __init__(self, now_ms: int = 1_356_998_400_000) -> None:
         self.time_ms = now_ms
