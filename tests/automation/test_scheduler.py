@@ -11,7 +11,7 @@ import pytest
 from mainspring.automation import scheduler
 from mainspring.automation.arrivals import take_arrivals
 from mainspring.automation.retraining import consider_retraining, decide_what_is_left
-from mainspring.automation.scheduler import SchedulerState, attempt, read_state, write_state
+from mainspring.automation.scheduler import Attempts, SchedulerState, read_state, write_state
 from mainspring.automation.training import pin_parameters
 from mainspring.automation.triggers import list_triggers
 from mainspring.automation.watching import measure_due_windows
@@ -162,9 +162,27 @@ def test_one_stage_that_fails_does_not_stop_the_others() -> None:
     def break_down() -> bool:
         raise ZeroDivisionError
 
+    attempt = Attempts()
     assert attempt("x", fail)
     assert attempt("y", break_down)
     assert not attempt("z", lambda: False)
+
+
+def test_a_stage_that_keeps_failing_is_told_once_and_its_recovery_too(caplog: pytest.LogCaptureFixture) -> None:
+    problems = ["gone", "gone", "gone", "lost", ""]
+
+    def work() -> bool:
+        if problem := problems.pop(0):
+            raise NotFound(problem)
+        return False
+
+    attempt = Attempts()
+    with caplog.at_level("INFO", logger="mainspring.scheduler"):
+        while problems:
+            attempt("x", work)
+    told = [record.getMessage().split("stage=x")[-1] for record in caplog.records]
+    assert [("gone" in text, "lost" in text) for text in told] == [(True, False), (False, True), (False, False)]
+    assert "stage.recovered" in caplog.records[-1].getMessage()
 
 
 def test_the_state_file_tells_where_the_scheduler_is(tmp_path: Path) -> None:

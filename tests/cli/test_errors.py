@@ -108,7 +108,7 @@ def test_serving_something_that_is_no_model(project: Path) -> None:
 
 
 def test_serving_an_unregistered_model(project: Path) -> None:
-    assert_refused(mainspring(project, "serve", "models:/nothing@champion"), "nothing")
+    assert_refused(mainspring(project, "serve", "models:/nothing@champion", "--port", "0"), "nothing")
 
 
 def test_a_demo_does_not_touch_a_folder_of_somebody_else(tmp_path: Path) -> None:
@@ -166,3 +166,11 @@ def test_two_endpoints_on_one_port(project: Path) -> None:
         "project: p\nendpoints: {a: {model: m, port: 18999}, b: {model: m, port: 18999}}\n"
     )
     assert_refused(mainspring(project, "--port", "0", "up"), "18999", "endpoint a", "endpoint b")
+
+
+@pytest.mark.parametrize("command", [("data", "list"), ("events",), ("why", "x:0")])
+def test_looking_into_a_folder_that_is_no_project_leaves_nothing_behind(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    assert_refused(mainspring(tmp_path, *command), str(tmp_path), "mainspring up")
+    assert list(tmp_path.iterdir()) == []

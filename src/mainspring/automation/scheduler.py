@@ -34,6 +34,7 @@ log = logging.getLogger("mainspring.scheduler")
 PASS_SECONDS = 0.5
 SIMULATED_PASS_SECONDS = 0.003
 BUSY_PASS_SECONDS = 0.05
+REMIND_SECONDS = 60.0
 
 
 class SchedulerState(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ def run_scheduler(store: Store) -> None:
     moment = FixedClock(store.clock.now_ms())
     at_moment = replace(store, clock=moment)
     rollouts = Rollouts(at_moment)
+    attempt = Attempts()
     with Trainer(store) as trainer:
         passed, rest = 0.0, pause
         while not stopping.wait(rest):
@@ -81,7 +83,7 @@ def run_scheduler(store: Store) -> None:
                 continue
             passed = perf_counter()
             moment.time_ms = now
-            idle = run_pass(at_moment, trainer, rollouts)
+            idle = run_pass(at_moment, trainer, rollouts, attempt)
             rest = max(pause, BUSY_PASS_SECONDS) if trainer.is_busy else pause  # leave the cores to the training
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:
@@ -89,7 +91,7 @@ def run_scheduler(store: Store) -> None:
                 last = state
 
 
-def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts) -> bool:
+def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts, attempt: Attempts) -> bool:
     """Do everything that is due now; return whether nothing is left to do until time moves on.
 
     Each stage stands alone: a monitor that cannot be measured does not keep a rollout from going on.
@@ -113,15 +115,31 @@ def watch(store: Store, monitor: str) -> bool:
     return measured
 
 
-def attempt(stage: str, work: Callable[[], bool]) -> bool:
-    """Do one stage of a pass and return whether there may be more to do; a failed stage is tried in the next pass.
+class Attempts:
+    """Does stages and outlives their failures, which it reports when they begin, then once a minute, then their end.
 
     This is a supervision point: whatever goes wrong is logged, and the loop goes on.
     """
-    try:
-        return work()
-    except MainspringError as error:
-        log.error("stage.failed stage=%s code=%s message=%s hint=%s", stage, error.code, error.message, error.hint)
-    except Exception:
-        log.exception("stage.failed stage=%s", stage)
-    return True
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, stage: str, work: Callable[[], bool]) -> bool:
+        """Do one stage of a pass and return whether there may be more to do; a failed one is tried again next pass."""
+        try:
+            more = work()
+        except MainspringError as error:
+            self._tell(stage, f"code={error.code} message={error.message} hint={error.hint}")
+        except Exception as error:  # noqa: BLE001 supervision point
+            self._tell(stage, f"error={error!r}", error)
+        else:
+            if self._told.pop(stage, None):
+                log.info("stage.recovered stage=%s", stage)
+            return more
+        return True
+
+    def _tell(self, stage: str, text: str, error: Exception | None = None) -> None:
+        before, when = self._told.get(stage, ("", 0.0))
+        if text != before or perf_counter() - when >= REMIND_SECONDS:
+            log.error("stage.failed stage=%s %s", stage, text, exc_info=error)
+            self._told[stage] = (text, perf_counter())

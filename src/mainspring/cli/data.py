@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mainspring.cli.project import open_project
+from mainspring.cli.project import open_existing, open_project
 
 app = typer.Typer(help="Datasets and their snapshots.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,7 +31,7 @@ def list_(context: typer.Context) -> None:
     from mainspring.core import to_iso
     from mainspring.datasets import list_snapshots
 
-    store = open_project(context)
+    store = open_existing(context)
     with store.database.read() as connection:
         snapshots = list_snapshots(connection)
     if not snapshots:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.project import open_project
+from mainspring.cli.project import open_existing
 
 
 def list_(
@@ -21,7 +21,7 @@ def list_(
     from mainspring.core import to_iso
     from mainspring.lineage import list_events
 
-    store = open_project(context)
+    store = open_existing(context)
     with store.database.read() as connection:
         events = list_events(connection, types=tuple(type or ()), limit=limit, newest_first=True)
     if not events:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, NotFound
 from mainspring.core.project import FILE_NAME, Project, load_project
 from mainspring.core.settings import ResolvedSettings, resolve_settings
 
@@ -51,3 +51,16 @@ def options_of(context: typer.Context) -> Options:
 def open_project(context: typer.Context) -> Store:
     """Open the store of the project the running command is about."""
     return options_of(context).open()
+
+
+def open_existing(context: typer.Context) -> Store:
+    """Open a store to look at it: a folder that is no project gets no empty store by a glance."""
+    options = options_of(context)
+    settings, _ = options.load()
+    has_store = settings.values.database or settings.home.is_dir()
+    if not has_store and not (options.folder / FILE_NAME).is_file():
+        raise NotFound(
+            f"{options.folder.resolve()} is no project: it has neither {FILE_NAME} nor a store.",
+            hint="Pass one with --project DIR, or make a store here with: mainspring up",
+        )
+    return options.open()

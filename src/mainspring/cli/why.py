@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.project import open_project
+from mainspring.cli.project import open_existing
 from mainspring.core import Corrupt
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def why(
 
     from mainspring.governance import explain_prediction
 
-    finding = explain_prediction(open_project(context), prediction_id)
+    finding = explain_prediction(open_existing(context), prediction_id)
     checked = [found for found in finding.walk() if found.verified is not None]
     broken = [found for found in checked if not found.verified]
     if as_json:
