@@ -7,16 +7,19 @@ from typing import Any
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from mainspring.automation import scheduler
 from mainspring.automation.arrivals import take_arrivals
-from mainspring.automation.retraining import consider_retraining, decide_what_is_left
+from mainspring.automation.policies import LastTraining
+from mainspring.automation.retraining import consider_retraining, decide_what_is_left, last_training
 from mainspring.automation.scheduler import Attempts, SchedulerState, read_state, write_state
 from mainspring.automation.training import pin_parameters
-from mainspring.automation.triggers import list_triggers
+from mainspring.automation.triggers import enqueue, list_triggers
 from mainspring.automation.watching import measure_due_windows
 from mainspring.core import FixedClock, InvalidInput, NotFound
 from mainspring.core.project import MonitorConfig
+from mainspring.db.tables.pipelines import pipeline_run
 from mainspring.lineage import Store, list_events
 from mainspring.serving import PredictionRecord
 from mainspring.serving.log import SegmentLog
@@ -102,6 +105,42 @@ def test_a_policy_says_why_it_did_not_fire(store: Store, clock: FixedClock) -> N
         assert list_triggers(connection) == []
     assert "labels" in event.data["reason"]
     assert event.cause == measured.event
+
+
+def test_a_training_started_by_hand_counts_as_the_last_one(store: Store, clock: FixedClock) -> None:
+    def add_run(id: str, state: str) -> None:
+        with store.database.write() as connection:
+            connection.execute(
+                sa.insert(pipeline_run).values(
+                    id=id,
+                    pipeline="train",
+                    name="train",
+                    state=state,
+                    actor="ada",
+                    ir_digest="sha256:0",
+                    use_cache=True,
+                    created_at=clock.now_ms(),
+                    parameters={},
+                    code={},
+                    outputs={},
+                    warnings=[],
+                )  # fmt: skip
+            )
+
+    def last() -> LastTraining | None:
+        with store.database.read() as connection:
+            return last_training(connection, "train")
+
+    assert last() is None
+    with store.database.write() as connection:
+        trigger = enqueue(connection, clock, kind="schedule", pipeline="train", reason="it is time")
+    assert trigger is not None
+    assert last() == LastTraining(until=trigger.created_at)
+    clock.advance(1000)
+    add_run("01", "FAILED")
+    assert last() == LastTraining(until=trigger.created_at)
+    add_run("02", "COMPLETE")
+    assert last() == LastTraining(until=clock.now_ms(), run_id="02")
 
 
 def test_a_window_measured_just_before_a_crash_is_decided_on_afterwards(store: Store, clock: FixedClock) -> None:

@@ -12,6 +12,7 @@ from mainspring.core.project import RetrainConfig
 from mainspring.delivery import active_rollout
 from mainspring.lineage import Store, list_events
 from mainspring.monitoring import MeasuredWindow, list_windows
+from mainspring.pipelines import list_runs
 from mainspring.registry import list_versions
 
 
@@ -39,9 +40,23 @@ def decide_what_is_left(store: Store) -> None:
 
 
 def last_training(connection: sa.Connection, pipeline: str) -> LastTraining | None:
-    """Return up to when the pipeline's newest training had seen data; one that failed does not count."""
-    counted = list_triggers(connection, pipeline=pipeline, states=("PENDING", "RUNNING", "DONE"), limit=1)
-    newest = next(iter(counted), None)
+    """Return up to when the pipeline's newest training had seen data; one that failed does not count.
+
+    A run somebody started by hand trains on what there is, so it counts from when it was made.
+    """
+    triggers = list_triggers(connection, pipeline=pipeline, states=("PENDING", "RUNNING", "DONE"))
+    newest = next(iter(triggers), None)
+    of_triggers = {trigger.run_id for trigger in triggers}
+    by_hand = next(
+        (
+            run
+            for run in list_runs(connection, pipeline=pipeline)
+            if run.state in ("PENDING", "RUNNING", "COMPLETE") and run.id not in of_triggers
+        ),
+        None,
+    )
+    if by_hand is not None and (newest is None or by_hand.created_at > newest.created_at):
+        return LastTraining(until=by_hand.created_at, run_id=by_hand.id)
     if newest is None:
         return None
     until = newest.evidence.get("newest_window_end") or newest.created_at
