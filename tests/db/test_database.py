@@ -109,3 +109,57 @@ def test_kill_9_loses_no_acknowledged_write(tmp_path: Path) -> None:
     assert len(acknowledged) > 10
     assert set(acknowledged) <= stored
     assert sqlite3.connect(tmp_path / "test.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_snapshot_makes_the_same_store_as_the_migrations(tmp_path: Path) -> None:
+    by_snapshot = open_database(f"sqlite:///{tmp_path / 'new.db'}")
+    by_migrations = connect(f"sqlite:///{tmp_path / 'old.db'}")
+    schema._upgrade(by_migrations)
+
+    def described(database: Database) -> list[tuple[str, str, str]]:
+        with database.session() as session:
+            rows = session.rows("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name")
+        return [(kind, name, " ".join(sql.split())) for kind, name, sql in rows]
+
+    assert described(by_snapshot) == described(by_migrations)
+    assert current_revision(by_snapshot) == schema.HEAD
+
+
+def test_metrics_of_an_older_store_move_to_the_new_tables(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    database = connect(f"sqlite:///{tmp_path / 'test.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    with database.write_session() as session:
+        session.run(
+            "INSERT INTO experiment (id, name, artifact_location, lifecycle_stage, created_at, updated_at) "
+            "VALUES (1, 'e', 'x', 'active', 0, 0)"
+        )
+        session.run(
+            'INSERT INTO run (number, id, experiment_id, name, "user", status, lifecycle_stage, artifact_uri, '
+            "start_time) VALUES (1, 'r', 1, 'r', '', 'RUNNING', 'active', 'x', 0)"
+        )
+        points = [(1, "a", 5, 0, 0.5, False), (1, "a", 6, 1, 0.0, True), (1, "b", 7, 2, 1.5, False)]
+        session.run_many("INSERT INTO metric_point VALUES (?,?,?,?,?,?)", points)
+        latest = [(1, "a", 1, 6, 0.0, True), (1, "b", 2, 7, 1.5, False)]
+        session.run_many(
+            "INSERT INTO latest_metric (run, key, step, timestamp, value, is_nan) VALUES (?,?,?,?,?,?)", latest
+        )
+    migrate(database)
+    with database.session() as session:
+        history = session.rows(
+            "SELECT n.name, h.timestamp, h.step, h.value FROM metric_history h JOIN metric_name n ON n.id = h.metric "
+            "ORDER BY n.name, h.timestamp"
+        )
+        newest = session.rows(
+            "SELECT n.name, l.step, l.value, l.is_nan FROM metric_latest l JOIN metric_name n ON n.id = l.metric "
+            "ORDER BY n.name"
+        )
+    assert history == [("a", 5, 0, 0.5), ("a", 6, 1, float("inf")), ("b", 7, 2, 1.5)]
+    assert newest == [("a", 1, 0.0, 1), ("b", 2, 1.5, 0)]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mainspring import tracking
-from mainspring.core import AlreadyExists, Conflict, FixedClock, InvalidInput, NotFound
+from mainspring.core import AlreadyExists, FixedClock, InvalidInput, NotFound
 from mainspring.db import Database
 
 
@@ -40,7 +42,7 @@ def test_deleted_experiment_refuses_runs_until_it_is_restored(database: Database
         id = tracking.create_experiment(connection, clock, "flights")
         run = tracking.create_run(connection, clock, id)
         tracking.delete_experiment(connection, clock, id)
-        with pytest.raises(Conflict, match="active"):
+        with pytest.raises(InvalidInput, match="active"):
             tracking.create_run(connection, clock, id)
         assert tracking.get_run(connection, run.id).lifecycle_stage == "deleted"
         tracking.restore_experiment(connection, clock, id)
@@ -52,9 +54,41 @@ FOREIGN_LOCATIONS = [
     "/etc",
     "http://h/x",
     "mlflow-artifacts:/../x",
-    "mlflow-artifacts://h/x",
-    "s3://b/x",
+    "mlflow-artifacts:/a%252e%252e/..%2fx",
+    "http:///#/../../etc",
+    "s3://b/x#y",
+    "s3://b/x?y",
+    "s3:///x",
+    "hdfs://h/x",
+    "ftp://h/x",
+    "http://169.254.169.254/latest",
+    "http://[x",
+    "runs:/x/y",
+    "s3://b/" + "x" * 3000,
 ]
+
+
+def test_locations_only_clients_reach_are_kept_as_they_are(database: Database, clock: FixedClock) -> None:
+    with database.write() as connection:
+        for number, location in enumerate(("s3://b/x", "gs://b/x", "mlflow-artifacts://h/x", "mlflow-artifacts:/x")):
+            id = tracking.create_experiment(connection, clock, f"e{number}", artifact_location=location)
+            assert tracking.get_experiment(connection, id).artifact_location == location
+        id = tracking.create_experiment(connection, clock, "below", artifact_root="file:///srv/artifacts")
+        assert tracking.get_experiment(connection, id).artifact_location == f"file:///srv/artifacts/{id}"
+
+
+def test_local_locations_need_a_local_root(database: Database, clock: FixedClock, tmp_path: Path) -> None:
+    root = tmp_path.as_uri()
+    with database.write() as connection:
+        for location in ("file:///elsewhere", "/elsewhere"):
+            id = tracking.create_experiment(connection, clock, location, artifact_location=location, artifact_root=root)
+            assert tracking.get_experiment(connection, id).artifact_location == location
+            with pytest.raises(InvalidInput, match="Invalid path"):
+                tracking.local_folder(location, root)
+        assert tracking.local_folder(f"{root}/1/run", root, "a/b") == tmp_path / "1/run/a/b"
+        for path in ("../..", "../../../etc", "/etc"):
+            with pytest.raises(InvalidInput):
+                tracking.local_folder(f"{root}/1", root, path)
 
 
 def test_foreign_artifact_location_is_refused(database: Database, clock: FixedClock) -> None:
@@ -86,5 +120,5 @@ UNKNOWN_IDS = ["99", "x", "", "-1", "9" * 40]
 def test_unknown_experiment_is_not_found(database: Database) -> None:
     with database.read() as connection:
         for id in UNKNOWN_IDS:
-            with pytest.raises(NotFound, match="No Experiment"):
+            with pytest.raises((NotFound, InvalidInput), match=r"No Experiment|must be a valid integer"):
                 tracking.get_experiment(connection, id)

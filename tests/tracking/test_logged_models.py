@@ -28,17 +28,29 @@ def test_search_finds_by_name_metric_and_param(database: Database, clock: FixedC
         for name, value in (("a", 0.1), ("b", 0.9)):
             clock.advance(1)
             ids.append(tracking.create_logged_model(connection, clock, experiment, name=name).id)
-            metric = Metric(key="loss", value=value, timestamp=1, model_id=ids[-1])
+            metric = Metric(
+                key="loss", value=value, timestamp=1, model_id=ids[-1], dataset_name=f"data-{name}", dataset_digest="d"
+            )
             tracking.log_model_metrics(connection, run.id, [metric])
 
-        def search(filter: str, *order: str) -> list[str]:
-            page = tracking.search_logged_models(connection, [experiment], filter=filter, order_by=order)
+        def search(filter: str, *order: str, on: str = "", digest: str = "") -> list[str]:
+            page = tracking.search_logged_models(
+                connection, [experiment], filter=filter,
+                order_by=[tracking.ModelOrder(field=one.split()[0], ascends=one.endswith("asc")) for one in order],
+                datasets=[tracking.DatasetName(on, digest)] if on else [],
+            )  # fmt: skip
             return [model.name for model in page.models]
 
         assert search("") == ["b", "a"]
         assert search("name = 'a'") == ["a"]
         assert search("metrics.loss > 0.5") == ["b"]
         assert search("", "metrics.loss asc") == ["a", "b"]
+        assert search("", "name desc") == ["b", "a"]
+        assert search("", on="data-a") == search("", on="data-a", digest="d") == ["a"]
+        assert search("", on="data-a", digest="other") == search("metrics.loss > 0.5", on="data-a") == []
+        for field in ("params.x", "nothing"):
+            with pytest.raises(InvalidInput, match="Invalid order by field name"):
+                search("", field)
         with pytest.raises(InvalidInput):
             search("bogus = 'a'")
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainspring import tracking
-from mainspring.core import Conflict, FixedClock, InvalidInput, NotFound
+from mainspring.core import FixedClock, InvalidInput, NotFound
 from mainspring.db import Database
 from mainspring.tracking import DatasetInput, Metric, Param
 
@@ -100,7 +100,7 @@ def test_param_may_be_repeated_but_not_changed(database: Database, run_id: str) 
 def test_deleted_run_takes_no_more_and_can_be_restored(database: Database, run_id: str) -> None:
     with database.write() as connection:
         tracking.delete_run(connection, run_id)
-        with pytest.raises(Conflict, match="active"):
+        with pytest.raises(InvalidInput, match="active"):
             tracking.log_batch(connection, run_id, metrics=[metric("loss", 1.0)])
         tracking.restore_run(connection, run_id)
         tracking.set_tags(connection, run_id, {"a": "b"})

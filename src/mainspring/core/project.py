@@ -71,6 +71,22 @@ class RetrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """At least this many windows between two trainings."""
 
 
+class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Starts a pipeline at the times of a cron expression, or every so often."""
+
+    pipeline: str
+    cron: str = ""
+    """Five fields, or six with seconds first: ``0 6 * * MON-FRI``."""
+    every: str = ""
+    """Instead of cron: ``90m``, ``6h``, ``7d``."""
+    time_zone: str = "UTC"
+    """IANA name; cron's times are those of the clock on the wall there."""
+    start: datetime | None = None
+    end: datetime | None = None
+    catch_up: bool = False
+    """Whether times that were missed are made up for, one after the other; else only the newest of them is."""
+
+
 class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a gated version takes over an endpoint."""
 
@@ -96,6 +112,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     monitors: dict[str, MonitorConfig] = {}
     retrain: dict[str, RetrainConfig] = {}
     rollout: RolloutConfig = RolloutConfig()
+    schedules: dict[str, ScheduleConfig] = {}
+    remotes: dict[str, dict[str, Any]] = {}
+    """Settings of engines elsewhere, by name: ``kubeflow``, ``vertex``."""
 
 
 def load_project(folder: Path) -> Project:
@@ -128,7 +147,7 @@ def parse_duration(text: str) -> int:
 
 
 def _check_references(project: Project, path: Path) -> None:
-    for section in ("datasets", "pipelines", "endpoints", "monitors", "retrain"):
+    for section in ("datasets", "pipelines", "endpoints", "monitors", "retrain", "schedules"):
         for name in getattr(project, section):
             if not _NAME.fullmatch(name):
                 raise InvalidInput(f"{path}: {section}.{name} is not a name.", hint="Use letters, digits, . _ and -.")
@@ -148,3 +167,14 @@ def _check_references(project: Project, path: Path) -> None:
             raise InvalidInput(f"{path}: retrain.{name}.monitor is {retrain.monitor!r}, which is not a monitor.")
         if retrain.pipeline not in project.pipelines:
             raise InvalidInput(f"{path}: retrain.{name}.pipeline is {retrain.pipeline!r}, which is not a pipeline.")
+    _check_schedules(project, path)
+
+
+def _check_schedules(project: Project, path: Path) -> None:
+    for name, schedule in project.schedules.items():
+        if schedule.pipeline not in project.pipelines:
+            raise InvalidInput(f"{path}: schedules.{name}.pipeline is {schedule.pipeline!r}, which is not a pipeline.")
+        if bool(schedule.cron) == bool(schedule.every):
+            raise InvalidInput(f"{path}: schedules.{name} has to have either cron or every.", hint="Write one of them.")
+        if schedule.every and parse_duration(schedule.every) < 1:
+            raise InvalidInput(f"{path}: schedules.{name}.every is {schedule.every!r}.", hint="Write 90m, 6h or 7d.")

@@ -36,6 +36,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Who is acting, recorded with every execution and event; empty means the login name."""
     token: str = ""
     """Bearer token clients must send; needed to bind to anything but loopback."""
+    secrets: str = ""
+    """Folder with ``secrets/NAME/KEY`` and ``config-maps/NAME/KEY`` for pipeline steps; empty means the home folder."""
+    artifact_root: str = ""
+    """Where new experiments keep artifacts, as ``mlflow server --default-artifact-root``; empty: behind the server."""
+    artifacts_destination: str = ""
+    """Folder the server also keeps proxied artifacts in as plain files; empty: in its own store only."""
+    webhook_schemes: str = "https"
+    """Schemes the URLs of webhooks may have, separated by commas."""
+    webhook_private: str = ""
+    """``allow`` lets webhooks reach private and loopback addresses."""
+    webhook_retries: int = 3
+    """How often a webhook is tried again after a failure that may pass."""
+    webhook_timeout: int = 30
+    """Seconds to wait for the answer of a webhook."""
 
 
 class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +83,11 @@ class ResolvedSettings(msgspec.Struct, frozen=True, kw_only=True):
     def blobs_path(self) -> Path:
         """The folder of content-addressed blobs."""
         return self.home / "blobs"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """The folder whose ``secrets`` and ``config-maps`` pipeline steps may ask for."""
+        return (self.project_folder / self.values.secrets).resolve() if self.values.secrets else self.home
 
     @property
     def server_url(self) -> str:

@@ -4,6 +4,8 @@ SQLite takes one writer at a time, across all processes: `Database.write` holds 
 BEGIN to COMMIT, so nobody ever meets "database is locked", and the connection that writes is the only one
 that checkpoints the write-ahead log (older SQLite builds can corrupt it when two do both at once).
 On PostgreSQL a write is a plain transaction.
+
+SQLAlchemy is imported when somebody first needs it: a server that only takes metrics never does.
 """
 
 from __future__ import annotations
@@ -11,28 +13,56 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
-
-import sqlalchemy as sa
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING
 
 from mainspring.core import InvalidInput, Unavailable
+from mainspring.db.session import Session, driver_errors
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+SYNCHRONOUS = ("full", "normal")
+"""Whether a commit on SQLite outlives a power cut (full), or a crash of the process only (normal)."""
 
 
 class Database:
     """A store of records: open it, read from it, write to it in transactions."""
 
-    def __init__(self, engine: sa.Engine, lock_path: Path | None) -> None:
-        self.engine = engine
-        self._lock_path = lock_path
+    def __init__(self, url: str, path: Path | None, *, synchronous: str = SYNCHRONOUS[0]) -> None:
+        """Name the database: a SQLite file at ``path``, or else a PostgreSQL ``url``."""
+        self._url = url
+        self._path = path
+        self._synchronous = synchronous
+        self._idle: deque[Session] = deque()
+        self._lock_path = None if path is None else path.with_name(path.name + ".lock")
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine for this database."""
+        import sqlalchemy as sa
+
+        if self._path is None:
+            return sa.create_engine(self._url, pool_pre_ping=True)
+        url = sa.URL.create("sqlite", database=str(self._path))
+        engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        sa.event.listen(engine, "connect", lambda connection, _: self._prepare(connection))
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
 
     @property
     def dialect(self) -> str:
         """``sqlite`` or ``postgresql``."""
-        return self.engine.dialect.name
+        return "postgresql" if self._path is None else "sqlite"
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people; without a password."""
+        return repr(self.engine.url) if self._path is None else f"sqlite:///{self._path}"
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -54,6 +84,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def write_session(self) -> Iterator[Session]:
+        """Open a transaction at driver level that commits at the end of the block, or leaves no trace if it raises."""
+        with self.exclusive(), closing(self.open_session()) as session:
+            session.run("BEGIN IMMEDIATE" if session.is_sqlite else "BEGIN")
+            yield session
+            session.run("COMMIT")
+
+    @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the cross-process write lock of a SQLite file; nothing on PostgreSQL."""
         if self._lock_path is None:
@@ -66,48 +104,101 @@ class Database:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a transaction for reading at driver level; all of it sees the same moment."""
+        session = self._begin_reading()
+        try:
+            yield session
+        finally:
+            session.metric_ids.clear()
+            try:
+                session.run("ROLLBACK")
+            except driver_errors():
+                session.close()
+            else:
+                self._idle.append(session)
+
+    def open_session(self) -> Session:
+        """Open a connection at driver level for the caller alone, who says BEGIN and COMMIT, and closes it."""
+        if self._path is None:
+            import psycopg  # an extra
+
+            return Session(psycopg.connect(_conninfo(self._url), autocommit=True), is_sqlite=False)
+        connection = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
+        self._prepare(connection)
+        return Session(connection, is_sqlite=True)
+
     def close(self) -> None:
-        """Close all connections."""
-        self.engine.dispose()
+        """Close all connections that nobody uses."""
+        while self._idle:
+            self._idle.pop().close()
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+    def _begin_reading(self) -> Session:
+        """Return a session in a transaction: an idle one, unless its connection was cut meanwhile, or a new one."""
+        begin = "BEGIN" if self._path is not None else "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+        while self._idle:
+            session = self._idle.pop()
+            try:
+                session.run(begin)
+            except driver_errors():
+                session.close()
+            else:
+                return session
+        session = self.open_session()
+        session.run(begin)
+        return session
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        synchronous = f"synchronous={self._synchronous}"
+        for pragma in ("journal_mode=WAL", synchronous, "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
 
 
 def connect(url: str) -> Database:
     """Open the database at ``url`` without looking at its schema.
 
-    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``.
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``. What is committed to a SQLite
+    file outlives a power cut; ``sqlite:///file.db?synchronous=normal`` gives that up for speed, not the safety against
+    crashes.
     """
+    if url.startswith("sqlite:///"):
+        return _connect_sqlite(url)
+    import sqlalchemy as sa
+    from sqlalchemy.exc import ArgumentError
+
     try:
-        parsed = make_url(url)
+        parsed = sa.make_url(url)
     except ArgumentError as error:
         raise InvalidInput(f"{url!r} is not a database URL.", hint="Use sqlite:///file.db or postgresql://…") from error
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        return _connect_sqlite(parsed)
+        raise InvalidInput("An in-memory SQLite database cannot be shared by processes.", hint="Name a file.")
     if backend == "postgresql":
         return _connect_postgresql(parsed)
     raise InvalidInput(f"Databases of the kind {backend!r} are not supported.", hint="Use SQLite or PostgreSQL.")
 
 
-def _connect_sqlite(url: sa.URL) -> Database:
-    if not url.database or url.database == ":memory:":
+def _connect_sqlite(url: str) -> Database:
+    name, _, options = url.removeprefix("sqlite:///").partition("?")
+    if name in ("", ":memory:"):
         raise InvalidInput("An in-memory SQLite database cannot be shared by processes.", hint="Name a file.")
-    path = Path(url.database)
+    synchronous = options.removeprefix("synchronous=").lower() if options else SYNCHRONOUS[0]
+    if synchronous not in SYNCHRONOUS:
+        raise InvalidInput(
+            f"Unknown options of a SQLite database: {options!r}.", hint="Use ?synchronous=full or normal."
+        )
+    path = Path(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Unavailable(
             f"The database at {path} cannot be opened: {error.strerror}.", hint="Check the path and its permissions."
         ) from error
-    engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return Database(engine, path.with_name(path.name + ".lock"))
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
-        connection.execute(f"PRAGMA {pragma}")
+    return Database(url, path, synchronous=synchronous)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -117,9 +208,13 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _connect_postgresql(url: sa.URL) -> Database:
     try:
-        engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        import psycopg  # noqa: F401 - an extra; asked for here so that the error comes early
     except ModuleNotFoundError as error:
         raise Unavailable(
             "PostgreSQL needs a driver that is not installed.", hint="Run: pip install 'mainspring[postgres]'"
         ) from error
-    return Database(engine, None)
+    return Database(url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False), None)
+
+
+def _conninfo(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-
-import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError
 
 from mainspring.core import Conflict, Unavailable
 from mainspring.db.engine import Database, connect
+from mainspring.db.session import driver_errors
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; `tests/db` asserts that it is."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+SNAPSHOT = _MIGRATIONS / "sqlite.sql"
+"""The whole schema as SQLite writes it, for new stores: `scripts/migration` writes it, `tests/db` checks it."""
 
 
 def open_database(url: str) -> Database:
@@ -24,9 +25,9 @@ def open_database(url: str) -> Database:
     database = connect(url)
     try:
         found = current_revision(database)
-    except DatabaseError as error:
+    except driver_errors() as error:
         raise Unavailable(
-            f"The database at {database.engine.url!r} cannot be opened: {_first_line(error)}",
+            f"The database at {database.address} cannot be opened: {_first_line(error)}",
             hint="Check the path or address, its permissions and that the server runs.",
         ) from error
     if found != HEAD:
@@ -36,14 +37,37 @@ def open_database(url: str) -> Database:
 
 def current_revision(database: Database) -> str | None:
     """Return the id of the last migration applied, or None for an empty database."""
-    with database.read() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    with database.session() as session:
+        there = session.row(
+            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+            if session.is_sqlite
+            else "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL"
+        )
+        found = session.row("SELECT version_num FROM alembic_version") if there else None
+    return None if found is None else str(found[0])
 
 
 def migrate(database: Database) -> None:
     """Apply the migrations that are missing; one process does it, the others wait."""
+    if database.dialect == "sqlite" and _create(database):
+        return
+    _upgrade(database)
+
+
+def _create(database: Database) -> bool:
+    """Give a new SQLite store its schema at once; return False if it is not new."""
+    with database.exclusive(), closing(database.open_session()) as session:
+        if session.row("SELECT 1 FROM sqlite_master LIMIT 1") is not None:
+            return False
+        session.run("BEGIN IMMEDIATE")
+        for statement in SNAPSHOT.read_text().split(";\n"):
+            session.run(statement)
+        session.run("COMMIT")
+    return True
+
+
+def _upgrade(database: Database) -> None:
+    import sqlalchemy as sa
     from alembic import command  # costs 0.2 s, and a store that is up to date never needs it
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -66,5 +90,5 @@ def migrate(database: Database) -> None:
             connection.commit()
 
 
-def _first_line(error: DatabaseError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

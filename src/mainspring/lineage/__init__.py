@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from mainspring.lineage.events import Event, get_event, list_events, record_event, trace_cause
-from mainspring.lineage.graph import (
-    FINISHED,
-    Artifact,
-    Edge,
-    EventKind,
-    Execution,
-    add_edge,
-    edges_of,
-    end_execution,
-    executions_in,
-    executions_of,
-    find_artifacts,
-    get_artifact,
-    get_execution,
-    put_artifact,
-    put_context,
-    start_execution,
-)
-from mainspring.lineage.store import Store, open_store
+from typing import TYPE_CHECKING
+
+from mainspring.core.lazy import names_of
+
+if TYPE_CHECKING:
+    from mainspring.lineage.events import Event, get_event, list_events, record_event, trace_cause
+    from mainspring.lineage.graph import (
+        FINISHED,
+        Artifact,
+        Edge,
+        EventKind,
+        Execution,
+        add_edge,
+        edges_of,
+        end_execution,
+        executions_in,
+        executions_of,
+        find_artifacts,
+        get_artifact,
+        get_execution,
+        put_artifact,
+        put_context,
+        start_execution,
+    )
+    from mainspring.lineage.store import Store, open_store
 
 __all__ = [
     "FINISHED",
@@ -48,3 +53,6 @@ __all__ = [
     "start_execution",
     "trace_cause",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__, ("store",))

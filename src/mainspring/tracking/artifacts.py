@@ -13,7 +13,7 @@ from mainspring.blobs import LocalBlobs, TreeFile, check_relative, put_manifest,
 from mainspring.core import Clock, Conflict, InvalidInput, NotFound, Refused
 from mainspring.db.tables.tracking import artifact_file as table
 from mainspring.db.tables.tracking import run
-from mainspring.tracking.experiments import ARTIFACT_SCHEME
+from mainspring.tracking.locations import ARTIFACT_SCHEME, proxied_path
 from mainspring.tracking.upserts import upsert
 
 TREES = "trees"
@@ -37,12 +37,13 @@ def check_path(path: str) -> str:
 
 
 def path_of_uri(uri: str) -> str:
-    """Return the path below the root that an ``mlflow-artifacts:`` URI names."""
-    if not uri.startswith(ARTIFACT_SCHEME) or uri.startswith(ARTIFACT_SCHEME + "/"):
+    """Return the path below the root that the URI of a proxied artifact names."""
+    path = proxied_path(uri)
+    if path is None:
         raise InvalidInput(
             f"{uri[:200]!r} is not below {ARTIFACT_SCHEME}.", hint="Only proxied artifacts are supported."
         )
-    return check_path(uri.removeprefix(ARTIFACT_SCHEME).rstrip("/"))
+    return check_path(path)
 
 
 def tree_uri(digest: str) -> str:

@@ -7,16 +7,14 @@ from collections.abc import Mapping
 import msgspec
 import sqlalchemy as sa
 
-from mainspring.blobs import check_relative
 from mainspring.core import AlreadyExists, Clock, Conflict, InvalidInput, NotFound
 from mainspring.db.tables import tracking as tables
 from mainspring.tracking import checks
 from mainspring.tracking.filters import Comparison, compare, compare_tag, order_clause, parse_filter
+from mainspring.tracking.locations import check_location, root_location
 from mainspring.tracking.paging import check_max_results, next_token, read_offset
 from mainspring.tracking.upserts import upsert
 
-ARTIFACT_SCHEME = "mlflow-artifacts:/"
-DEFAULT_ID = "0"
 STAGES = {"ACTIVE_ONLY": ("active",), "DELETED_ONLY": ("deleted",), "ALL": ("active", "deleted")}
 _NUMBERS = {"creation_time": tables.experiment.c.created_at, "last_update_time": tables.experiment.c.updated_at}
 _COLUMNS = {**_NUMBERS, "name": tables.experiment.c.name, "experiment_id": sa.cast(tables.experiment.c.id, sa.String)}
@@ -41,40 +39,37 @@ class ExperimentPage(msgspec.Struct, frozen=True, kw_only=True):
     next_page_token: str | None
 
 
-def ensure_default_experiment(connection: sa.Connection, clock: Clock) -> None:
-    """Make experiment 0, ``Default``, where runs go that name no experiment."""
-    values = {
-        "id": 0, "name": "Default", "artifact_location": ARTIFACT_SCHEME + "0", "lifecycle_stage": "active",
-        "created_at": clock.now_ms(), "updated_at": clock.now_ms(),
-    }  # fmt: skip
-    upsert(connection, tables.experiment, [values], keys=("id",), update=())
-
-
 def create_experiment(
     connection: sa.Connection,
     clock: Clock,
     name: str,
     *,
     artifact_location: str = "",
+    artifact_root: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Make an experiment and return its id; raise `AlreadyExists` if the name is taken, also by a deleted one."""
-    checks.check_length("Experiment name", name, checks.MAX_EXPERIMENT_NAME)
+    """Make an experiment and return its id; raise `AlreadyExists` if the name is taken, also by a deleted one.
+
+    Without an ``artifact_location`` its artifacts are below ``artifact_root`` (empty: behind the server).
+    """
+    checks.check_length("name", name, checks.MAX_EXPERIMENT_NAME)
     if not name.strip():
         raise InvalidInput("Invalid experiment name: ''.", hint="Give the experiment a name.")
-    _check_location(artifact_location)
+    root = root_location(artifact_root)
+    if artifact_location:
+        artifact_location = check_location(artifact_location, root=root)
     _check_free(connection, name)
     now = clock.now_ms()
     inserted = connection.execute(
         sa.insert(tables.experiment).values(
-            name=name, artifact_location=artifact_location.rstrip("/"), lifecycle_stage="active",
+            name=name, artifact_location=artifact_location, lifecycle_stage="active",
             created_at=now, updated_at=now,
         )
     )  # fmt: skip
     number = int(next(iter(inserted.inserted_primary_key or ())))
     if not artifact_location:
         where = tables.experiment.c.id == number
-        location = f"{ARTIFACT_SCHEME}{number}"
+        location = f"{root}{number}"
         connection.execute(sa.update(tables.experiment).where(where).values(artifact_location=location))
     set_experiment_tags(connection, str(number), tags or {})
     return str(number)
@@ -100,7 +95,7 @@ def get_active_experiment(connection: sa.Connection, id: str) -> Experiment:
     """Return an experiment that may be written to."""
     found = get_experiment(connection, id)
     if found.lifecycle_stage != "active":
-        raise Conflict(f"The experiment {id} must be in the 'active' state. Current state is deleted.")
+        raise InvalidInput(f"The experiment {id} must be in the 'active' state. Current state is deleted.")
     return found
 
 
@@ -116,18 +111,21 @@ def search_experiments(
     """Return the experiments that match, newest first unless ordered otherwise."""
     limit, offset = check_max_results(max_results, 50_000), read_offset(page_token)
     table = tables.experiment
-    query = sa.select(table).where(table.c.lifecycle_stage.in_(STAGES[view])).limit(limit).offset(offset)
+    query = sa.select(table).where(table.c.lifecycle_stage.in_(STAGES[view])).limit(limit + 1).offset(offset)
     for comparison in parse_filter(filter):
         query = query.where(_condition(connection, comparison))
     orders = [order_clause(clause, _COLUMNS) for clause in order_by] or [table.c.created_at.desc()]
     found = _load(connection, query.order_by(*orders, table.c.id.desc()))
-    return ExperimentPage(experiments=found, next_page_token=next_token(offset, limit, len(found)))
+    token = next_token(offset, limit, limit) if len(found) > limit else None
+    return ExperimentPage(experiments=found[:limit], next_page_token=token)
 
 
 def rename_experiment(connection: sa.Connection, clock: Clock, id: str, name: str) -> None:
     """Give an experiment another name."""
-    checks.check_length("Experiment name", name, checks.MAX_EXPERIMENT_NAME)
-    found = get_active_experiment(connection, id)
+    checks.check_length("name", name, checks.MAX_EXPERIMENT_NAME)
+    found = get_experiment(connection, id)
+    if found.lifecycle_stage != "active":
+        raise Conflict("Cannot rename a non-active experiment.", hint="Restore it first.")
     if name != found.name:
         _check_free(connection, name)
     _update(connection, clock, id, name=name)
@@ -135,15 +133,14 @@ def rename_experiment(connection: sa.Connection, clock: Clock, id: str, name: st
 
 def delete_experiment(connection: sa.Connection, clock: Clock, id: str) -> None:
     """Mark an experiment and its runs as deleted."""
-    get_active_experiment(connection, id)
+    _get_in_stage(connection, id, "active")
     _update(connection, clock, id, lifecycle_stage="deleted")
     _set_stage_of_runs(connection, id, "deleted")
 
 
 def restore_experiment(connection: sa.Connection, clock: Clock, id: str) -> None:
     """Take back the deletion of an experiment and its runs."""
-    if get_experiment(connection, id).lifecycle_stage != "deleted":
-        raise Conflict(f"The experiment {id} must be in the 'deleted' state. Current state is active.")
+    _get_in_stage(connection, id, "deleted")
     _update(connection, clock, id, lifecycle_stage="active")
     _set_stage_of_runs(connection, id, "active")
 
@@ -154,6 +151,14 @@ def set_experiment_tags(connection: sa.Connection, id: str, tags: Mapping[str, s
     get_active_experiment(connection, id)
     rows = [{"experiment_id": int(id), "key": key, "value": value} for key, value in tags.items()]
     upsert(connection, tables.experiment_tag, rows, keys=("experiment_id", "key"), update=("value",))
+
+
+def delete_experiment_tag(connection: sa.Connection, id: str, key: str) -> None:
+    """Remove a tag of an experiment; raise `NotFound` if it has none of that name."""
+    get_active_experiment(connection, id)
+    table = tables.experiment_tag
+    if connection.execute(sa.delete(table).where(table.c.experiment_id == int(id), table.c.key == key)).rowcount == 0:
+        raise NotFound(f"No tag with name: {key[:100]} in experiment with id {id}")
 
 
 def _load(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[Experiment]:
@@ -186,8 +191,18 @@ def _set_stage_of_runs(connection: sa.Connection, id: str, stage: str) -> None:
     connection.execute(sa.update(tables.run).where(where).values(lifecycle_stage=stage))
 
 
+def _get_in_stage(connection: sa.Connection, id: str, stage: str) -> Experiment:
+    """Return an experiment in this stage; one in the other stage is as good as not there, as in MLflow."""
+    found = get_experiment(connection, id)
+    if found.lifecycle_stage != stage:
+        raise NotFound(f"No Experiment with id={id} exists")
+    return found
+
+
 def _number(id: str) -> int:
-    if not (id.isascii() and id.isdigit() and len(id) < 19):
+    if not (id.isascii() and id.removeprefix("-").isdigit()):
+        raise InvalidInput(f"Invalid experiment ID '{id[:100]}'. Experiment ID must be a valid integer.")
+    if len(id) > 18 or id.startswith("-"):
         raise NotFound(f"No Experiment with id={id[:100]} exists")
     return int(id)
 
@@ -195,14 +210,3 @@ def _number(id: str) -> int:
 def _check_free(connection: sa.Connection, name: str) -> None:
     if connection.execute(sa.select(tables.experiment.c.id).where(tables.experiment.c.name == name)).first():
         raise AlreadyExists(f"Experiment(name={name}) already exists.", hint="Restore it if it was deleted.")
-
-
-def _check_location(location: str) -> None:
-    if not location:
-        return
-    if not location.startswith(ARTIFACT_SCHEME) or location.startswith(ARTIFACT_SCHEME + "/"):
-        raise InvalidInput(
-            f"The artifact location {location[:200]!r} is not supported.",
-            hint="Leave it out: artifacts go through the server (mlflow-artifacts:/…).",
-        )
-    check_relative(location.removeprefix(ARTIFACT_SCHEME).rstrip("/"))

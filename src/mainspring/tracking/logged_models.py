@@ -13,18 +13,21 @@ from mainspring.core import Clock, Conflict, InvalidInput, NotFound, new_hex_id
 from mainspring.db.tables import tracking as tables
 from mainspring.tracking import checks
 from mainspring.tracking.experiments import get_active_experiment
-from mainspring.tracking.filters import Comparison, compare, compare_tag, order_clause, parse_filter, parse_order
-from mainspring.tracking.metrics import Metric, clamp
+from mainspring.tracking.filters import Comparison, compare, compare_tag, parse_filter, parse_order
+from mainspring.tracking.metrics import Metric
 from mainspring.tracking.paging import check_max_results, next_token, read_offset
 from mainspring.tracking.runs import Param, find_run
 from mainspring.tracking.upserts import upsert
 
+_BAD_NAME_MARKS = ("/", ":", ".", "%", '"', "'")
 PENDING, READY, FAILED = "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
-_MODEL = tables.logged_model.c
+_MODEL, _METRIC = tables.logged_model.c, tables.logged_model_metric.c
 _NUMBERS: dict[str, sa.ColumnElement[Any]] = {
     "creation_timestamp": _MODEL.created_at,
+    "creation_timestamp_ms": _MODEL.created_at,
     "creation_time": _MODEL.created_at,
     "last_updated_timestamp": _MODEL.updated_at,
+    "last_updated_timestamp_ms": _MODEL.updated_at,
 }
 _TEXTS: dict[str, sa.ColumnElement[Any]] = {
     "name": _MODEL.name,
@@ -83,8 +86,11 @@ def create_logged_model(
     if source_run_id:
         find_run(connection, source_run_id, stage=None)
     id = "m-" + new_hex_id()
-    if any(mark in name for mark in "/:.%\"'"):
-        raise InvalidInput(f"Invalid model name ({name[:100]!r}) provided.", hint="No / : . % or quotes, please.")
+    if any(mark in name for mark in _BAD_NAME_MARKS):
+        raise InvalidInput(
+            f"Invalid model name ({name[:100]!r}) provided. Model name must be a non-empty string and cannot contain "
+            f"the following characters: {_BAD_NAME_MARKS}"
+        )
     now, name = clock.now_ms(), name or f"model-{id[2:10]}"
     connection.execute(
         sa.insert(tables.logged_model).values(
@@ -151,15 +157,19 @@ def log_model_params(connection: sa.Connection, id: str, params: Sequence[Param]
     upsert(connection, tables.logged_model_param, rows, keys=("model_id", "key"), update=())
 
 
-def log_model_metrics(connection: sa.Connection, run_id: str, metrics: Sequence[Metric]) -> None:
-    """Keep the latest value of those metrics that name a logged model."""
-    rows = [_metric_row(run_id, metric) for metric in metrics if metric.model_id]
-    for id in {row["model_id"] for row in rows}:
-        get_logged_model(connection, id)
-    keys = ("model_id", "run_id", "key", "dataset_name", "dataset_digest")
-    order = ("step", "timestamp", "value")
-    for row in rows:  # one at a time: PostgreSQL refuses to touch a row twice in one statement
-        upsert(connection, tables.logged_model_metric, [row], keys=keys, update=(*order, "is_nan"), newer=order)
+class DatasetName(msgspec.Struct, frozen=True):
+    """A dataset metrics were measured on; an empty ``digest`` stands for any."""
+
+    name: str
+    digest: str = ""
+
+
+class ModelOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to order by: an attribute, or a metric as measured on a dataset (an empty name: on any)."""
+
+    field: str
+    ascends: bool = True
+    dataset: DatasetName = DatasetName("")
 
 
 def search_logged_models(
@@ -167,27 +177,47 @@ def search_logged_models(
     experiment_ids: Sequence[str],
     *,
     filter: str = "",
-    order_by: Sequence[str] = (),
+    datasets: Sequence[DatasetName] = (),
+    order_by: Sequence[ModelOrder] = (),
     max_results: int = 100,
     page_token: str | None = None,
 ) -> LoggedModelPage:
-    """Return the logged models that match, newest first unless ordered otherwise."""
+    """Return the logged models that match, newest first unless ordered otherwise.
+
+    With ``datasets``, metrics count only where they were measured on one of them.
+    """
     limit, offset = check_max_results(max_results, 1000), read_offset(page_token)
     numbers = [int(id) for id in experiment_ids if id.isascii() and id.isdigit() and len(id) < 19]
     query = sa.select(tables.logged_model).where(_MODEL.experiment_id.in_(numbers), _MODEL.lifecycle_stage == "active")
-    for comparison in parse_filter(filter):
-        query = query.where(_condition(connection, comparison))
-    for clause in order_by:
-        query = query.order_by(_order(clause))
-    found = _load(connection, query.order_by(_MODEL.created_at.desc(), _MODEL.id).limit(limit).offset(offset))
-    return LoggedModelPage(models=found, next_page_token=next_token(offset, limit, len(found)))
+    comparisons = parse_filter(filter)
+    for comparison in comparisons:
+        query = query.where(_condition(connection, comparison, datasets))
+    if datasets and not any(comparison.kind == "metric" for comparison in comparisons):
+        query = query.where(sa.exists().where(_METRIC.model_id == _MODEL.id, _measured_on(datasets)))
+    for order in order_by:
+        query = query.order_by(_order(order))
+    found = _load(connection, query.order_by(_MODEL.created_at.desc(), _MODEL.id).limit(limit + 1).offset(offset))
+    token = next_token(offset, limit, limit) if len(found) > limit else None
+    return LoggedModelPage(models=found[:limit], next_page_token=token)
 
 
-def _condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnElement[bool]:
+def _measured_on(datasets: Sequence[DatasetName]) -> sa.ColumnElement[bool]:
+    """Match metrics measured on one of these datasets; all metrics if there are none."""
+    choices = [
+        sa.and_(_METRIC.dataset_name == one.name, *([_METRIC.dataset_digest == one.digest] if one.digest else []))
+        for one in datasets
+        if one.name
+    ]
+    return sa.or_(*choices) if choices else sa.true()
+
+
+def _condition(
+    connection: sa.Connection, comparison: Comparison, datasets: Sequence[DatasetName]
+) -> sa.ColumnElement[bool]:
     if comparison.kind == "metric":
-        metric = tables.logged_model_metric.c
-        matches = compare(connection, metric.value, comparison, numeric=True)
-        return sa.exists().where(metric.model_id == _MODEL.id, metric.key == comparison.key, ~metric.is_nan, matches)
+        matches = compare(connection, _METRIC.value, comparison, numeric=True)
+        mine = (_METRIC.model_id == _MODEL.id, _METRIC.key == comparison.key, ~_METRIC.is_nan)
+        return sa.exists().where(*mine, matches, _measured_on(datasets))
     if comparison.kind in ("param", "tag"):
         table = tables.logged_model_param if comparison.kind == "param" else tables.logged_model_tag
         return compare_tag(connection, comparison, table.c, table.c.model_id == _MODEL.id)
@@ -199,15 +229,23 @@ def _condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnEl
     return compare(connection, columns[comparison.key], comparison, numeric=comparison.key in _NUMBERS)
 
 
-def _order(clause: str) -> sa.ColumnElement[Any]:
-    kind, key, ascends = parse_order(clause)
-    if kind != "metric":
-        return order_clause(clause, {**_TEXTS, **_NUMBERS})
-    metric = tables.logged_model_metric.c
-    value = (
-        sa.select(sa.func.max(metric.value)).where(metric.model_id == _MODEL.id, metric.key == key).scalar_subquery()
-    )
-    return (value.asc() if ascends else value.desc()).nulls_last()
+def _order(order: ModelOrder) -> sa.ColumnElement[Any]:
+    """Order by an attribute, or by the latest value of a metric; models without it come last."""
+    kind, key, _ = parse_order(order.field)
+    columns = {**_TEXTS, **_NUMBERS}
+    if kind == "attribute" and key in columns:
+        column: sa.ColumnElement[Any] = columns[key]
+    elif kind == "metric":
+        latest = sa.select(_METRIC.value).where(
+            _METRIC.model_id == _MODEL.id, _METRIC.key == key, ~_METRIC.is_nan, _measured_on([order.dataset])
+        )
+        newest_first = (_METRIC.timestamp.desc(), _METRIC.step.desc(), _METRIC.run_id)
+        column = latest.order_by(*newest_first).limit(1).scalar_subquery()
+    elif kind == "attribute":
+        raise InvalidInput(f"Invalid order by field name: {key[:100]}", hint=f"Valid names: {', '.join(columns)}.")
+    else:
+        raise InvalidInput(f"Invalid order by field name: {order.field[:100]}. Only metrics are supported.")
+    return (column.asc() if order.ascends else column.desc()).nulls_last()
 
 
 def _load(connection: sa.Connection, query: sa.Select[Any]) -> list[LoggedModel]:
@@ -237,15 +275,6 @@ def _of(table: sa.Table, ids: Sequence[str]) -> sa.Select[Any]:
 
 def _update(connection: sa.Connection, id: str, **values: str | int) -> None:
     connection.execute(sa.update(tables.logged_model).where(_MODEL.id == id).values(values))
-
-
-def _metric_row(run_id: str, metric: Metric) -> dict[str, Any]:
-    is_nan = math.isnan(metric.value)
-    return {
-        "model_id": metric.model_id, "run_id": run_id, "key": metric.key, "dataset_name": metric.dataset_name,
-        "dataset_digest": metric.dataset_digest, "step": metric.step, "timestamp": metric.timestamp,
-        "value": 0.0 if is_nan else clamp(metric.value), "is_nan": is_nan,
-    }  # fmt: skip
 
 
 def _metric(row: sa.Row[Any]) -> ModelMetric:

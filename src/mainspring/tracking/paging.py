@@ -37,8 +37,6 @@ def next_token(offset: int, limit: int, found: int) -> str | None:
 def check_max_results(max_results: int, highest: int) -> int:
     """Return a page size that is within MLflow's limits."""
     if not 0 < max_results <= highest:
-        raise InvalidInput(
-            f"Invalid value {max_results} for parameter 'max_results' supplied: It must be at least 1 and at most "
-            f"{highest}."
-        )
+        rule = f"It must be at most {highest}" if max_results > highest else "It must be a positive integer"
+        raise InvalidInput(f"Invalid value {max_results} for parameter 'max_results' supplied. {rule}")
     return max_results

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import sqlalchemy as sa
 
-from mainspring.core import Clock, Conflict, InvalidInput, NotFound, new_hex_id
-from mainspring.db.tables import tracking as tables
+from mainspring.core import AlreadyExists, Clock, InvalidInput, NotFound, new_hex_id
+from mainspring.db import Session, marks, session_of
 from mainspring.tracking import checks
-from mainspring.tracking.experiments import get_active_experiment
 from mainspring.tracking.inputs import DatasetInput, ModelLink, datasets_of, models_of
 from mainspring.tracking.metrics import Metric, latest_metrics, log_metrics
-from mainspring.tracking.upserts import upsert
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 NAME_TAG = "mlflow.runName"
 _CHUNK = 500
+_ID = re.compile(r"[0-9a-f]{32}")
+_COLUMNS = "id, experiment_id, name, status, lifecycle_stage, artifact_uri, start_time, end_time"
+_INSERT_RUN = (
+    'INSERT INTO run (id, experiment_id, name, "user", status, lifecycle_stage, artifact_uri, start_time) '
+    "VALUES (?,?,?,?,'RUNNING','active',?,?) RETURNING number"
+)
+_WRITE_TAG = (
+    "INSERT INTO run_tag (run, key, value) VALUES (?,?,?) ON CONFLICT (run, key) DO UPDATE SET value = excluded.value"
+)
+_WRITE_PARAM = "INSERT INTO param (run, key, value) VALUES (?,?,?) ON CONFLICT (run, key) DO NOTHING"
 
 
-class Param(msgspec.Struct, frozen=True):
+class Param(msgspec.Struct, frozen=True, gc=False):
     """A setting of a run; it never changes."""
 
     key: str
@@ -54,7 +66,7 @@ class RunKey(msgspec.Struct, frozen=True):
 
 
 def create_run(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     clock: Clock,
     experiment_id: str,
     *,
@@ -62,80 +74,105 @@ def create_run(
     user: str = "",
     start_time: int | None = None,
     tags: Mapping[str, str] | None = None,
+    id: str = "",
 ) -> Run:
-    """Start a run; its name is also its tag ``mlflow.runName``."""
-    experiment = get_active_experiment(connection, experiment_id)
-    id = new_hex_id()
+    """Start a run; its name is also its tag ``mlflow.runName``.
+
+    With an ``id`` (32 hexadecimal digits) that a run of this experiment has, return that run as it is; raise
+    `AlreadyExists` if a run of another experiment has it.
+    """
+    session = session_of(connection)
+    number, location = _find_active_experiment(session, experiment_id)
+    there = _find_same(session, id, str(number)) if id else None
+    if there is not None:
+        return there
+    id = id or new_hex_id()
     tags = dict(tags or {})
     name = name or tags.get(NAME_TAG, "") or f"run-{id[:8]}"
-    tags[NAME_TAG] = checks.check_length("Run name", name, checks.MAX_KEY)
-    inserted = connection.execute(
-        sa.insert(tables.run).values(
-            id=id, experiment_id=int(experiment.id), name=name, user=checks.check_length("User", user, 256),
-            status="RUNNING", lifecycle_stage="active", artifact_uri=f"{experiment.artifact_location}/{id}/artifacts",
-            start_time=clock.now_ms() if start_time is None else start_time,
-        )
+    tags[NAME_TAG] = checks.check_length("run_name", name, checks.MAX_KEY)
+    made = Run(
+        id=id, experiment_id=str(number), name=name, user=checks.check_length("User", user, 256), status="RUNNING",
+        lifecycle_stage="active", artifact_uri=f"{location}/{id}/artifacts",
+        start_time=clock.now_ms() if start_time is None else start_time, end_time=None,
+        params=[], metrics=[], tags=dict(sorted(tags.items())), datasets=[], models=[],
     )  # fmt: skip
-    number = int(next(iter(inserted.inserted_primary_key or ())))
-    _write_tags(connection, number, tags)
-    return get_run(connection, id)
+    row = session.row(_INSERT_RUN, (id, number, name, made.user, made.artifact_uri, made.start_time))
+    _write_tags(session, row[0] if row else 0, made.tags)
+    return made
 
 
-def find_run(connection: sa.Connection, id: str, *, stage: str | None = "active") -> RunKey:
-    """Return the key of a run; raise `NotFound`, or `Conflict` if it is not in that stage."""
-    table = tables.run
-    query = sa.select(table.c.number, table.c.experiment_id, table.c.lifecycle_stage).where(table.c.id == id)
-    row = connection.execute(query).first()
+def find_run(connection: sa.Connection | Session, id: str, *, stage: str | None = "active") -> RunKey:
+    """Return the key of a run; raise `NotFound`, or `InvalidInput` if it is not in that stage."""
+    statement = "SELECT number, experiment_id, lifecycle_stage FROM run WHERE id = ?"
+    row = session_of(connection).row(statement, (id,)) if "\0" not in id else None
     if row is None:
         raise NotFound(f"Run with id={id[:100]} not found")
-    if stage is not None and row.lifecycle_stage != stage:
-        raise Conflict(f"The run {id} must be in the '{stage}' state. Current state is {row.lifecycle_stage}.")
-    return RunKey(row.number, str(row.experiment_id))
+    if stage is not None and row[2] != stage:
+        raise InvalidInput(f"The run {id} must be in the '{stage}' state. Current state is {row[2]}.")
+    return RunKey(row[0], str(row[1]))
 
 
-def get_run(connection: sa.Connection, id: str) -> Run:
+def get_run(connection: sa.Connection | Session, id: str) -> Run:
     """Return one run, deleted ones too; raise `NotFound`."""
-    runs = load_runs(connection, [find_run(connection, id, stage=None).number])
-    return runs[0]
+    session = session_of(connection)
+    return load_runs(session, [find_run(session, id, stage=None).number])[0]
 
 
-def load_runs(connection: sa.Connection, numbers: Sequence[int]) -> list[Run]:
+def load_runs(connection: sa.Connection | Session, numbers: Sequence[int]) -> list[Run]:
     """Return runs by number, in this order, with what was logged to them."""
+    session = session_of(connection)
     found: list[Run] = []
     for start in range(0, len(numbers), _CHUNK):
-        found += _load_chunk(connection, numbers[start : start + _CHUNK])
+        found += _load_chunk(session, numbers[start : start + _CHUNK])
     return found
 
 
 def update_run(
-    connection: sa.Connection, id: str, *, status: str | None = None, end_time: int | None = None, name: str = ""
+    connection: sa.Connection | Session,
+    id: str,
+    *,
+    status: str | None = None,
+    end_time: int | None = None,
+    name: str = "",
 ) -> Run:
+    """Change the status, the end time or the name of a run, and return it."""
+    session = session_of(connection)
+    key = change_run(session, id, status=status, end_time=end_time, name=name)
+    return load_runs(session, [key.number])[0]
+
+
+def change_run(
+    session: Session, id: str, *, status: str | None = None, end_time: int | None = None, name: str = ""
+) -> RunKey:
     """Change the status, the end time or the name of a run."""
-    key = find_run(connection, id)
+    key = find_run(session, id)
     if status is not None and status not in STATUSES:
         raise InvalidInput(f"Invalid run status {status[:50]!r}.", hint=f"Use one of {', '.join(STATUSES)}.")
-    given = {"status": status, "end_time": end_time, "name": name or None}
-    values = {column: value for column, value in given.items() if value is not None}
     if name:
-        checks.check_length("Run name", name, checks.MAX_KEY)
-        _write_tags(connection, key.number, {NAME_TAG: name})
-    if values:
-        connection.execute(sa.update(tables.run).where(tables.run.c.number == key.number).values(values))
-    return get_run(connection, id)
+        checks.check_length("run_name", name, checks.MAX_KEY)
+        _write_tags(session, key.number, {NAME_TAG: name})
+    session.run(
+        "UPDATE run SET status = coalesce(?, status), end_time = coalesce(?, end_time), name = coalesce(?, name) "
+        "WHERE number = ?",
+        (status, end_time, name or None, key.number),
+    )
+    return key
 
 
-def delete_run(connection: sa.Connection, id: str) -> None:
-    """Mark a run as deleted."""
-    _set_stage(connection, find_run(connection, id, stage="active"), "deleted")
+def delete_run(connection: sa.Connection | Session, id: str) -> None:
+    """Mark a run as deleted; one that is deleted already stays so."""
+    session = session_of(connection)
+    _set_stage(session, find_run(session, id, stage=None), "deleted")
 
 
-def restore_run(connection: sa.Connection, id: str) -> None:
-    """Take back the deletion of a run."""
-    _set_stage(connection, find_run(connection, id, stage="deleted"), "active")
+def restore_run(connection: sa.Connection | Session, id: str) -> None:
+    """Take back the deletion of a run, if it is deleted."""
+    session = session_of(connection)
+    _set_stage(session, find_run(session, id, stage=None), "active")
 
 
 def log_batch(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     id: str,
     *,
     metrics: Sequence[Metric] = (),
@@ -143,31 +180,23 @@ def log_batch(
     tags: Mapping[str, str] | None = None,
 ) -> None:
     """Log metrics, params and tags to a run, all or nothing."""
-    key = find_run(connection, id)
-    log_params(connection, key, id, params)
-    log_metrics(connection, key.number, metrics)
+    session = session_of(connection)
+    key = find_run(session, id)
+    log_params(session, key, id, params)
+    log_metrics(session, key.number, metrics)
     if tags:
-        _set_tags(connection, key, tags)
+        _set_tags(session, key, tags)
 
 
-def log_params(connection: sa.Connection, key: RunKey, id: str, params: Sequence[Param]) -> None:
+def log_params(connection: sa.Connection | Session, key: RunKey, id: str, params: Sequence[Param]) -> None:
     """Record params; the same value again is fine, another one raises `InvalidInput`."""
     if not params:
         return
-    wanted: dict[str, str] = {}
-    for param in params:
-        checks.check_key("param", param.key)
-        checks.check_length("Param value", param.value, checks.MAX_PARAM_VALUE)
-        if wanted.setdefault(param.key, param.value) != param.value:
-            raise InvalidInput(
-                f"Duplicate parameter keys have been submitted: ['{param.key}'].",
-                hint="Please ensure the request contains only one param value per param key.",
-            )
-    rows = [{"run": key.number, "key": name, "value": value} for name, value in sorted(wanted.items())]
-    upsert(connection, tables.param, rows, keys=("run", "key"), update=())
-    table = tables.param
-    where = (table.c.run == key.number, table.c.key.in_(wanted))
-    for name, value in connection.execute(sa.select(table.c.key, table.c.value).where(*where)):
+    session = session_of(connection)
+    wanted = _check_params(params)
+    session.run_many(_WRITE_PARAM, [(key.number, name, value) for name, value in sorted(wanted.items())])
+    statement = f"SELECT key, value FROM param WHERE run = ? AND key IN ({marks(list(wanted))})"  # noqa: S608 - marks
+    for name, value in session.rows(statement, (key.number, *wanted)):
         if value != wanted[name]:
             raise InvalidInput(
                 f"Changing param values is not allowed. Param with key='{name}' was already logged with "
@@ -175,59 +204,100 @@ def log_params(connection: sa.Connection, key: RunKey, id: str, params: Sequence
             )
 
 
-def set_tags(connection: sa.Connection, id: str, tags: Mapping[str, str]) -> None:
+def set_tags(connection: sa.Connection | Session, id: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run; ``mlflow.runName`` renames it."""
-    _set_tags(connection, find_run(connection, id), tags)
+    session = session_of(connection)
+    _set_tags(session, find_run(session, id), tags)
 
 
-def delete_tag(connection: sa.Connection, id: str, key: str) -> None:
+def delete_tag(connection: sa.Connection | Session, id: str, key: str) -> None:
     """Remove a tag of a run; raise `NotFound` if it has none of that name."""
-    table = tables.run_tag
-    where = (table.c.run == find_run(connection, id).number, table.c.key == key)
-    if connection.execute(sa.delete(table).where(*where)).rowcount == 0:
+    session = session_of(connection)
+    number = find_run(session, id).number
+    if "\0" in key or session.run("DELETE FROM run_tag WHERE run = ? AND key = ?", (number, key)) == 0:
         raise NotFound(f"No tag with name: {key[:100]} in run with id {id}")
 
 
-def _set_tags(connection: sa.Connection, key: RunKey, tags: Mapping[str, str]) -> None:
-    _write_tags(connection, key.number, tags)
+def _find_same(session: Session, id: str, experiment_id: str) -> Run | None:
+    """Return the run that has this id already; raise if the id is none, or belongs to another experiment's run."""
+    if not _ID.fullmatch(id):
+        raise InvalidInput(f"Invalid run ID: '{id[:100]}'", hint="An id has 32 hexadecimal digits.")
+    try:
+        key = find_run(session, id)
+    except NotFound:
+        return None
+    if key.experiment_id != experiment_id:
+        raise AlreadyExists(f"Run with id={id} already exists in the experiment {key.experiment_id}.")
+    return load_runs(session, [key.number])[0]
+
+
+def _find_active_experiment(session: Session, id: str) -> tuple[int, str]:
+    """Return the number and the artifact location of an experiment that takes runs."""
+    is_number = id.isascii() and id.isdigit() and len(id) < 19
+    statement = "SELECT id, artifact_location, lifecycle_stage FROM experiment WHERE id = ?"
+    row = session.row(statement, (int(id),)) if is_number else None
+    if row is None:
+        raise NotFound(f"No Experiment with id={id[:100]} exists")
+    if row[2] != "active":
+        raise InvalidInput(f"The experiment {id} must be in the 'active' state. Current state is {row[2]}.")
+    return row[0], row[1]
+
+
+def _check_params(params: Iterable[Param]) -> dict[str, str]:
+    """Return params by key, each within the limits and none with two values."""
+    wanted: dict[str, str] = {}
+    for param in params:
+        checks.check_key("param", param.key)
+        checks.check_length("value", param.value, checks.MAX_PARAM_VALUE)
+        if wanted.setdefault(param.key, param.value) != param.value:
+            raise InvalidInput(
+                f"Duplicate parameter keys have been submitted: ['{param.key}'].",
+                hint="Please ensure the request contains only one param value per param key.",
+            )
+    return wanted
+
+
+def _set_tags(session: Session, key: RunKey, tags: Mapping[str, str]) -> None:
+    _write_tags(session, key.number, tags)
     if tags.get(NAME_TAG):
-        where = tables.run.c.number == key.number
-        name = checks.check_length("Run name", tags[NAME_TAG], checks.MAX_KEY)
-        connection.execute(sa.update(tables.run).where(where).values(name=name))
+        name = checks.check_length("run_name", tags[NAME_TAG], checks.MAX_KEY)
+        session.run("UPDATE run SET name = ? WHERE number = ?", (name, key.number))
 
 
-def _write_tags(connection: sa.Connection, number: int, tags: Mapping[str, str]) -> None:
+def _write_tags(session: Session, number: int, tags: Mapping[str, str]) -> None:
     checks.check_tags(tags, limit=checks.MAX_RUN_TAG_VALUE)
-    rows = [{"run": number, "key": key, "value": value} for key, value in sorted(tags.items())]
-    upsert(connection, tables.run_tag, rows, keys=("run", "key"), update=("value",))
+    session.run_many(_WRITE_TAG, [(number, key, value) for key, value in sorted(tags.items())])
 
 
-def _set_stage(connection: sa.Connection, key: RunKey, stage: str) -> None:
-    connection.execute(sa.update(tables.run).where(tables.run.c.number == key.number).values(lifecycle_stage=stage))
+def _set_stage(session: Session, key: RunKey, stage: str) -> None:
+    session.run("UPDATE run SET lifecycle_stage = ? WHERE number = ?", (stage, key.number))
 
 
-def _load_chunk(connection: sa.Connection, numbers: Sequence[int]) -> list[Run]:
-    table = tables.run
-    rows = {row["number"]: row for row in connection.execute(_in(table, table.c.number, numbers)).mappings()}
-    params: dict[int, list[Param]] = {number: [] for number in numbers}
-    for row in connection.execute(_in(tables.param, tables.param.c.run, numbers).order_by(tables.param.c.key)):
-        params[row.run].append(Param(row.key, row.value))
-    tags: dict[int, dict[str, str]] = {number: {} for number in numbers}
-    for row in connection.execute(_in(tables.run_tag, tables.run_tag.c.run, numbers).order_by(tables.run_tag.c.key)):
-        tags[row.run][row.key] = row.value
-    metrics = latest_metrics(connection, numbers)
-    datasets, models = datasets_of(connection, numbers), models_of(connection, numbers)
+def _load_chunk(session: Session, numbers: Sequence[int]) -> list[Run]:
+    these = marks(numbers)
+    infos = f'SELECT number, {_COLUMNS}, "user" FROM run WHERE number IN ({these})'  # noqa: S608 - marks only
+    rows = {row[0]: row[1:] for row in session.rows(infos, numbers)}
+    params = _keyed(session, "param", numbers)
+    tags = _keyed(session, "run_tag", numbers)
+    metrics = latest_metrics(session, numbers)
+    datasets, models = datasets_of(session, numbers), models_of(session, numbers)
     found = []
     for number in numbers:
-        info = {**rows[number], "experiment_id": str(rows[number]["experiment_id"])}
-        del info["number"]
+        id, experiment, name, status, stage, uri, start, end, user = rows[number]
         run = Run(
-            **info, params=params[number], metrics=metrics[number], tags=tags[number],
-            datasets=datasets[number], models=models[number],
+            id=id, experiment_id=str(experiment), name=name, user=user, status=status, lifecycle_stage=stage,
+            artifact_uri=uri, start_time=start, end_time=end,
+            params=[Param(key, value) for key, value in params[number]], metrics=metrics[number],
+            tags=dict(tags[number]), datasets=datasets[number], models=models[number],
         )  # fmt: skip
         found.append(run)
     return found
 
 
-def _in(table: sa.Table, column: sa.Column[int], numbers: Sequence[int]) -> sa.Select[tuple[object, ...]]:
-    return sa.select(table).where(column.in_(numbers))
+def _keyed(session: Session, table: str, numbers: Sequence[int]) -> dict[int, list[tuple[str, str]]]:
+    """Return the keys and values in a table by run, in the order of keys."""
+    statement = f"SELECT run, key, value FROM {table} WHERE run IN ({marks(numbers)}) ORDER BY run, key"  # noqa: S608
+    found: dict[int, list[tuple[str, str]]] = {number: [] for number in numbers}
+    for run, key, value in session.rows(statement, numbers):
+        found[run].append((key, value))
+    return found

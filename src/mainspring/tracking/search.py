@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -32,6 +32,8 @@ _NUMERIC_ATTRIBUTES: dict[str, sa.ColumnElement[Any]] = {
     "created": _RUN.start_time,
     "Created": _RUN.start_time,
 }
+Order: TypeAlias = tuple[str, str, bool]
+"""Kind, key, and whether it ascends."""
 _DATASET_TAG = "mlflow.data.context"
 
 
@@ -39,6 +41,13 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a search."""
 
     runs: list[Run]
+    next_page_token: str | None
+
+
+class NumberPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a search, as numbers of runs."""
+
+    numbers: list[int]
     next_page_token: str | None
 
 
@@ -53,14 +62,66 @@ def search_runs(
     page_token: str | None = None,
 ) -> RunPage:
     """Return the runs of these experiments that match, newest first unless ordered otherwise."""
+    page = search_numbers(
+        connection, experiment_ids, filter=filter, order_by=order_by, view=view, max_results=max_results,
+        page_token=page_token,
+    )  # fmt: skip
+    return RunPage(runs=load_runs(connection, page.numbers), next_page_token=page.next_page_token)
+
+
+def search_numbers(
+    connection: sa.Connection,
+    experiment_ids: Sequence[str],
+    *,
+    filter: str = "",
+    order_by: Sequence[str] = (),
+    view: str = "ACTIVE_ONLY",
+    max_results: int = 1000,
+    page_token: str | None = None,
+) -> NumberPage:
+    """Return the numbers of the runs that match, in their order."""
     limit, offset = check_max_results(max_results, 50_000), read_offset(page_token)
+    query = _matching(connection, experiment_ids, filter, view)
+    orders = [parse_order(clause) for clause in order_by]
+    if orders and orders[0][0] == "metric":
+        found = _find_by_metric(connection, query, orders, limit, offset)
+    else:
+        found = _find(connection, _order(query, orders), limit, offset)
+    return NumberPage(numbers=found, next_page_token=next_token(offset, limit, len(found)))
+
+
+def _matching(connection: sa.Connection, experiment_ids: Sequence[str], filter: str, view: str) -> sa.Select[Any]:
     numbers = [int(id) for id in experiment_ids if id.isascii() and id.isdigit() and len(id) < 19]
     query = sa.select(_RUN.number).where(_RUN.experiment_id.in_(numbers), _RUN.lifecycle_stage.in_(STAGES[view]))
     for comparison in parse_filter(filter):
         query = query.where(_condition(connection, comparison))
-    query = _order(query, order_by).limit(limit).offset(offset)
-    found = [int(number) for number in connection.execute(query).scalars()]
-    return RunPage(runs=load_runs(connection, found), next_page_token=next_token(offset, limit, len(found)))
+    return query
+
+
+def _find(connection: sa.Connection, query: sa.Select[Any], limit: int, offset: int) -> list[int]:
+    return [row[0] for row in connection.execute(query.limit(limit).offset(offset)).all()]
+
+
+def _find_by_metric(
+    connection: sa.Connection, query: sa.Select[Any], orders: Sequence[Order], limit: int, offset: int
+) -> list[int]:
+    """Return the runs with a value along the index of values, then those with a NaN, then those without.
+
+    Only as many entries of the index are read as the page needs, instead of sorting all runs for every page.
+    """
+    (_, key, ascends), *others = orders
+    latest = tables.metric_latest.alias()
+    mine = (latest.c.run == _RUN.number, latest.c.metric == _metric_id(key))
+    valued = query.where(*mine, latest.c.is_nan == sa.false())
+    value = latest.c.value.asc() if ascends else latest.c.value.desc()
+    found = _find(connection, _order(valued.order_by(value), others), limit, offset)
+    if len(found) < limit:
+        count = connection.execute(valued.with_only_columns(sa.func.count())).scalar_one()
+        is_nan = sa.exists().where(*mine, latest.c.is_nan == sa.true())
+        has_value = sa.exists().where(*mine, latest.c.is_nan == sa.false())
+        rest = query.where(~has_value).order_by(sa.case((is_nan, 0), else_=1))
+        found += _find(connection, _order(rest, others), limit - len(found), max(0, offset - count))
+    return found
 
 
 def _condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnElement[bool]:
@@ -77,9 +138,15 @@ def _condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnEl
 
 
 def _metric_condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnElement[bool]:
-    latest = tables.latest_metric.c
+    latest = tables.metric_latest.c
     matches = compare(connection, latest.value, comparison, numeric=True)
-    return sa.exists().where(latest.run == _RUN.number, latest.key == comparison.key, ~latest.is_nan, matches)
+    mine = (latest.run == _RUN.number, latest.metric == _metric_id(comparison.key))
+    return sa.exists().where(*mine, ~latest.is_nan, matches)
+
+
+def _metric_id(key: str) -> sa.ScalarSelect[int]:
+    """Return the number of a metric's name, looked up once per query."""
+    return sa.select(tables.metric_name.c.id).where(tables.metric_name.c.name == key).scalar_subquery()
 
 
 def _dataset_condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnElement[bool]:
@@ -105,16 +172,16 @@ def _attribute(key: str) -> sa.ColumnElement[Any]:
     return column
 
 
-def _order(query: sa.Select[Any], order_by: Sequence[str]) -> sa.Select[Any]:
+def _order(query: sa.Select[Any], orders: Sequence[Order]) -> sa.Select[Any]:
     """Order by the clauses; runs without the value come last, a NaN before them."""
-    for clause in order_by:
-        kind, key, ascends = parse_order(clause)
+    for kind, key, ascends in orders:
         column: sa.ColumnElement[Any]
         if kind == "attribute":
             column, missing = _attribute(key), _missing(_attribute(key))
         elif kind == "metric":
-            latest = tables.latest_metric.alias()
-            query = query.outerjoin(latest, sa.and_(latest.c.run == _RUN.number, latest.c.key == key))
+            latest = tables.metric_latest.alias()
+            mine = sa.and_(latest.c.run == _RUN.number, latest.c.metric == _metric_id(key))
+            query = query.outerjoin(latest, mine)
             column, missing = latest.c.value, sa.case((latest.c.is_nan.is_(None), 2), (latest.c.is_nan, 1), else_=0)
         elif kind in ("param", "tag"):
             table = (tables.param if kind == "param" else tables.run_tag).alias()

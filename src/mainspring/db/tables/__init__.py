@@ -6,11 +6,14 @@ from mainspring.db.tables import (
     automation,
     datasets,
     delivery,
+    kfp,
     lineage,
     monitoring,
     pipelines,
     registry,
+    schedules,
     tracking,
+    webhooks,
 )
 from mainspring.db.tables.base import metadata
 
@@ -18,10 +21,13 @@ __all__ = [
     "automation",
     "datasets",
     "delivery",
+    "kfp",
     "lineage",
     "metadata",
     "monitoring",
     "pipelines",
     "registry",
+    "schedules",
     "tracking",
+    "webhooks",
 ]

@@ -1,4 +1,8 @@
-"""Tables of the pipelines room: runs, and one row per task of a run."""
+"""Tables of the pipelines room: runs, one row per task of a run, and the engines that work on them.
+
+The times of leases (``pipeline_worker``) are real ones, whatever clock the project lives by: a simulated clock that
+stands still or leaps would keep dead engines alive or kill living ones.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,10 @@ pipeline_run = sa.Table(
     json_column("code"),
     json_column("outputs"),
     json_column("warnings"),
+    sa.Column("artifacts", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("desired", sa.String(16), nullable=False, server_default=""),
+    sa.Column("owner", sa.String(64), nullable=False, server_default=""),
+    sa.Column("token", sa.Integer, nullable=False, server_default="0"),
 )
 
 pipeline_task = sa.Table(
@@ -51,4 +59,29 @@ pipeline_task = sa.Table(
     json_column("upstream"),
     json_column("inputs"),
     json_column("outputs"),
+    sa.Column("kind", sa.String(16), nullable=False, server_default=""),
+    sa.Column("owner", sa.String(64), nullable=False, server_default=""),
+    sa.Column("cache", sa.Text, nullable=False, server_default=""),
+    sa.Column("due_ms", sa.BigInteger, nullable=True),
+    sa.Column("max_rss_bytes", sa.BigInteger, nullable=True),
+    sa.Column("cpu_ms", sa.BigInteger, nullable=True),
+)
+
+pipeline_offer = sa.Table(
+    "pipeline_offer",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("pipeline_run.id"), primary_key=True),
+    sa.Column("address", sa.String(512), primary_key=True),
+    json_column("task"),
+)
+
+pipeline_worker = sa.Table(
+    "pipeline_worker",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("host", sa.String(256), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("lock", sa.Text, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    time_column("expires_at"),
 )

@@ -41,6 +41,8 @@ model_version = sa.Table(
     sa.Column("pipeline_run_id", sa.String(64), nullable=False),
     sa.Column("execution_id", sa.String(64), nullable=False),
     sa.Column("event", sa.String(26), nullable=False),
+    sa.Column("stage", sa.String(16), nullable=False, server_default="None"),
+    sa.Column("warning", sa.Text, nullable=False, server_default=""),
     time_column("created_at"),
     time_column("updated_at"),
 )

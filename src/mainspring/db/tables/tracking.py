@@ -1,7 +1,9 @@
 """Tables of the tracking room.
 
-Runs have a small integer ``number`` beside their id: the rows of params, tags and metrics carry the number. The latest
-value of a metric is kept apart from its history, so listing runs never touches the history.
+Runs have a small integer ``number`` beside their id: the rows of params, tags and metrics carry the number, and those
+of metrics a number for the metric's name too. The latest value of a metric is kept apart from its history, so listing
+runs never touches the history. A row of the history is its own key, in the order in which it is read: logging the same
+value twice changes nothing, and there is no second copy in an index.
 """
 
 from __future__ import annotations
@@ -74,27 +76,34 @@ run_tag = sa.Table(
     sqlite_with_rowid=False,
 )
 
-metric_point = sa.Table(
-    "metric_point",
+metric_name = sa.Table(
+    "metric_name",
+    metadata,
+    sa.Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(250), nullable=False, unique=True),
+)
+
+metric_history = sa.Table(
+    "metric_history",
     metadata,
     _run_column(),
-    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("metric", sa.ForeignKey("metric_name.id"), primary_key=True),
     sa.Column("timestamp", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("value", sa.Double, primary_key=True, autoincrement=False),
-    sa.Column("is_nan", sa.Boolean, primary_key=True),
+    sa.Column("value", sa.Double, primary_key=True, autoincrement=False, comment="infinity stands for NaN"),
     sqlite_with_rowid=False,
 )
 
-latest_metric = sa.Table(
-    "latest_metric",
+metric_latest = sa.Table(
+    "metric_latest",
     metadata,
     _run_column(),
-    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("metric", sa.ForeignKey("metric_name.id"), primary_key=True),
     sa.Column("step", sa.BigInteger, nullable=False),
     sa.Column("timestamp", sa.BigInteger, nullable=False),
     sa.Column("value", sa.Double, nullable=False),
     sa.Column("is_nan", sa.Boolean, nullable=False),
+    sa.Index("ix_metric_latest_metric_is_nan_value", "metric", "is_nan", "value"),
     sqlite_with_rowid=False,
 )
 
