@@ -133,7 +133,30 @@ def test_events_are_paged_and_streamed(server, server_store) -> None:
 
 
 def test_server_imports_nothing_heavy() -> None:
-    heavy = ("polars", "pandas", "mlflow", "kfp", "numpy", "pyarrow", "alembic")
+    heavy = ("polars", "pandas", "mlflow", "kfp", "numpy", "pyarrow", "alembic", "sqlalchemy", "prometheus_client")
     code = f"import sys, mainspring.api; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path("/"))
     assert done.stdout.strip() == "[]"
+
+
+def test_a_server_that_only_takes_metrics_stays_small(own_server) -> None:
+    server = own_server.start()
+    run_id = server.new_run()
+    server.mlflow("POST", "runs/log-metric", {"run_id": run_id, "key": "m", "value": 1, "timestamp": 1})
+    assert server.mlflow("GET", f"metrics/get-history?run_id={run_id}&metric_key=m")[0] == 200
+    assert "sqlalchemy" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert server.mlflow("POST", "runs/search", {"experiment_ids": ["0"]})[1]["runs"][0]["info"]["run_id"] == run_id
+    assert "sqlalchemy" in Path(f"/proc/{server.process.pid}/maps").read_text()
+
+
+def test_requests_are_counted_by_route(own_server) -> None:
+    server = own_server.start()
+    for _ in range(3):
+        server.new_run()
+    server.mlflow("GET", "runs/get?run_id=unknown")
+    text = server.call("GET", "/metrics")[2].decode()
+    created, missed = 'method="POST",route="/api/2.0/mlflow/runs/create"', 'route="/api/2.0/mlflow/runs/get"'
+    assert f'mainspring_http_requests_total{{code="200",{created}}} 3.0' in text
+    assert f'mainspring_http_requests_total{{code="404",method="GET",{missed}}} 1.0' in text
+    assert 'mainspring_http_request_seconds_bucket{le="+Inf",route="/api/2.0/mlflow/runs/create"} 3.0' in text
+    assert 'mainspring_http_request_seconds_count{route="/api/2.0/mlflow/runs/create"} 3.0' in text

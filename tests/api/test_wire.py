@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 
@@ -48,8 +50,9 @@ def test_unset_is_left_out_and_empty_lists_vanish(server) -> None:
 def test_empty_strings_stay(server) -> None:
     server.mlflow("POST", "registered-models/create", {"name": "empty"})
     model = server.mlflow("GET", "registered-models/get?name=empty")[1]["registered_model"]
-    assert model["description"] == ""
-    assert "aliases" not in model
+    assert not {"description", "aliases", "tags", "latest_versions"} & set(model)
+    made = server.mlflow("POST", "model-versions/create", {"name": "empty", "source": "s3://b/x"})[1]["model_version"]
+    assert (made["description"], made["run_link"]) == ("", "")
 
 
 def test_delete_and_patch_take_json_bodies(server) -> None:
@@ -75,13 +78,13 @@ def test_delete_and_patch_take_json_bodies(server) -> None:
          "INVALID_PARAMETER_VALUE", "'value'"),
         ("POST", "runs/log-metric", {"run_id": "x", "key": "m", "value": 1, "timestamp": 2**63}, 400,
          "INVALID_PARAMETER_VALUE", "'timestamp'"),
-        ("POST", "runs/log-batch", {"run_id": "x", "metrics": [{"key": "m"}]}, 400, "INVALID_PARAMETER_VALUE", "'value'"),  # noqa: E501
+        ("POST", "runs/log-batch", {"run_id": "x", "metrics": [{"key": "m"}]}, 400, "INVALID_PARAMETER_VALUE", "'metrics[0].value'"),  # noqa: E501
         ("POST", "runs/log-batch", [], 400, "INVALID_PARAMETER_VALUE", "parameter"),
         ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 50001}, 400, "INVALID_PARAMETER_VALUE", "max_results"),  # noqa: E501
         ("POST", "runs/search", {"experiment_ids": ["0"], "filter": "a or b"}, 400, "INVALID_PARAMETER_VALUE", "comparator"),  # noqa: E501
         ("POST", "runs/search", {"experiment_ids": ["0"], "run_view_type": "X"}, 400, "INVALID_PARAMETER_VALUE", "view"),  # noqa: E501
-        ("POST", "model-versions/transition-stage", {"name": "a", "version": "1"}, 501, "NOT_IMPLEMENTED", "aliases"),
-        ("POST", "traces", {}, 404, "ENDPOINT_NOT_FOUND", "GenAI"),
+        ("POST", "model-versions/transition-stage", {"name": "a", "version": "1"}, 400, "INVALID_PARAMETER_VALUE", "'stage'"),  # noqa: E501
+        ("POST", "traces", {}, 400, "FEATURE_DISABLED", "not supported here"),
         ("GET", "nonsense", None, 404, "ENDPOINT_NOT_FOUND", "nonsense"),
         ("GET", "runs/create", None, 404, "ENDPOINT_NOT_FOUND", "runs/create"),
     ],
@@ -169,3 +172,48 @@ def test_probes(server) -> None:
     assert status == 200
     assert b'mainspring_http_requests_total{code="200",method="GET",route="/health"}' in text
     assert b'route="/api/2.0/mlflow/runs/create"' in text
+
+
+def test_a_field_that_is_null_is_not_set(server) -> None:
+    run_id = server.new_run()
+    log_metric = {"run_id": run_id, "run_uuid": None, "key": "m", "value": 1, "timestamp": 1, "step": None}
+    assert server.mlflow("POST", "runs/log-metric", log_metric) == (200, {})
+    for name in ("run_id", "key", "value", "timestamp"):
+        status, answer = server.mlflow("POST", "runs/log-metric", {**log_metric, name: None})
+        assert (status, f"Missing value for required parameter '{name}'" in answer["message"]) == (400, True)
+    batch = {"run_id": run_id, "metrics": None, "tags": [{"key": "t", "value": None}]}
+    assert server.mlflow("POST", "runs/log-batch", batch) == (200, {})
+    assert server.mlflow("POST", "runs/log-batch", {"run_id": run_id, "tags": [None]})[0] == 400
+    deep = b'{"run_id": "x", "tags": ' + b"[" * 600 + b"]" * 600 + b"}"
+    assert server.mlflow("POST", "runs/log-batch", raw=deep)[0] == 400
+
+
+def test_slashes_before_the_path_count_as_one(server) -> None:
+    assert server.call("GET", "//health")[0] == 200
+    status, _, answer = server.call("GET", "//api/2.0/mlflow/runs/get?run_id=none")
+    assert (status, answer["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+
+
+def test_a_long_query_is_read_and_then_told_its_limit(server) -> None:
+    many = "&".join(f"run_id=r{number}" for number in range(1500))
+    status, answer = server.mlflow("GET", f"metrics/get-history-bulk?metric_key=m&{many}")
+    assert (status, answer["message"]) == (
+        400, "GetMetricHistoryBulk request cannot specify more than 100 run_ids. Received 1500 run_ids.",
+    )  # fmt: skip
+
+
+def test_a_run_can_be_given_its_id_and_is_made_once(server) -> None:
+    id = uuid.uuid4().hex
+    body = {"experiment_id": "0", "run_id": id, "run_name": "offline", "start_time": 5}
+    first = server.mlflow("POST", "runs/create", body)[1]["run"]
+    assert (first["info"]["run_id"], first["info"]["run_name"]) == (id, "offline")
+    server.mlflow("POST", "runs/log-metric", {"run_id": id, "key": "m", "value": 1, "timestamp": 1})
+    again = server.mlflow("POST", "runs/create", {**body, "run_name": "another"})[1]["run"]
+    assert (again["info"]["run_name"], again["data"]["metrics"][0]["key"]) == ("offline", "m")
+    other = server.mlflow("POST", "experiments/create", {"name": f"other-{id}"})[1]["experiment_id"]
+    status, answer = server.mlflow("POST", "runs/create", {**body, "experiment_id": other})
+    assert (status, answer["error_code"]) == (400, "RESOURCE_ALREADY_EXISTS")
+    for wrong in ("x", id.upper().replace("0", "F") + "A", "../" + id[3:]):
+        assert server.mlflow("POST", "runs/create", {**body, "run_id": wrong})[0] == 400
+    server.mlflow("POST", "runs/delete", {"run_id": id})
+    assert server.mlflow("POST", "runs/create", body)[0] == 400

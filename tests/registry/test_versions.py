@@ -51,7 +51,8 @@ def test_unknown_execution_in_the_tags_does_not_stop_a_registration(shelf) -> No
 
 
 BEYOND = [
-    "/etc", "file:///etc", "http://h/x", "s3://b/x", "mlflow-artifacts:/../x", "mlflow-artifacts:/9/other/artifacts",
+    "/etc", "file:///etc", "http://h/x", "ftp://h/x", "s3://b/../x", "s3://b/%252e%252e/x",
+    "mlflow-artifacts:/../x", "mlflow-artifacts:/9/other/artifacts",
     "runs:/RUN/../..", "runs:/RUN/%2e%2e", "models:/m-nope/../x", "models://h/m-x", "runs:/RUN/", "",
     "mlflow-artifacts://h/x", "models:/m-x#/../..",
 ]  # fmt: skip
@@ -79,6 +80,8 @@ def test_a_failed_registration_does_not_use_up_a_number(shelf) -> None:
     _, model_id = shelf.log_model()
     with pytest.raises(NotFound):
         shelf.register("models:/m-nope")
+    with pytest.raises(NotFound):
+        shelf.register("runs:/nope/model")
     assert shelf.register(f"models:/{model_id}").version == "1"
 
 
@@ -86,7 +89,9 @@ def test_number_of_a_deleted_version_is_not_used_again(shelf) -> None:
     _, model_id = shelf.log_model()
     shelf.register(f"models:/{model_id}")
     with shelf.database.write() as connection:
-        registry.delete_version(connection, "flights-delay", "1")
+        registry.remove_version(
+            connection, shelf.clock, name="flights-delay", version="1", actor="ada", reason="unused"
+        )
         with pytest.raises(NotFound):
             registry.get_version(connection, "flights-delay", "1")
     assert shelf.register(f"models:/{model_id}").version == "2"
@@ -97,7 +102,7 @@ def test_versions_are_found_by_name_run_and_tag(shelf) -> None:
     for _ in range(2):
         shelf.register(f"models:/{model_id}")
     with shelf.database.write() as connection:
-        registry.set_version_tag(connection, "flights-delay", "2", "verdict", "better")
+        registry.set_version_tag(connection, shelf.clock, "flights-delay", "2", "verdict", "better")
 
         def search(filter: str, *order: str) -> list[str]:
             page = registry.search_versions(connection, filter=filter, order_by=order)
@@ -106,7 +111,9 @@ def test_versions_are_found_by_name_run_and_tag(shelf) -> None:
         assert search("name = 'flights-delay'") == ["2", "1"]
         assert search(f"run_id = '{run_id}'", "version_number ASC") == ["1", "2"]
         assert search("tags.verdict = 'better'") == ["2"]
-        assert search("tags.verdict != 'better'") == ["1"]
+        assert search("tags.verdict != 'better'") == []
+        assert search("tags.verdict != 'worse'") == ["2"]
+        assert search("tags.`mlflow.prompt.is_prompt` != 'true'") == ["2", "1"]
         assert search("version_number > 1") == ["2"]
         assert [found.version for found in registry.list_versions(connection, "flights-delay")] == ["2", "1"]
         assert registry.latest_versions(connection, ["flights-delay"])["flights-delay"].version == "2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mainspring.api.app import create_app, routes
+from mainspring.api.app import create_app
 from mainspring.api.server import run_server
 
-__all__ = ["create_app", "routes", "run_server"]
+__all__ = ["create_app", "run_server"]

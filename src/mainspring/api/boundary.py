@@ -7,8 +7,6 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
-
 from mainspring.api.errors import TooLarge, describe_error
 from mainspring.core import Conflict, InvalidInput, MainspringError, Unavailable
 
@@ -16,8 +14,13 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 ROUTE = "mainspring.route"
 """Key in the scope under which a handler leaves the template of its route, for the metrics."""
+
+PRINCIPAL = "mainspring.principal"
+"""Key in the scope under which the guard leaves who asks."""
 
 log = logging.getLogger("mainspring.api")
 
@@ -53,16 +56,28 @@ async def send_json(send: Send, status: int, body: bytes, headers: tuple[tuple[b
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_text(send: Send, text: str) -> None:
+    """Send a short plain text."""
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 def explain_failure(error: Exception) -> tuple[int, bytes]:
-    """Return the status and the body for a failure; what nobody can act on is logged and gets an id."""
+    """Return the status and the body for a failure; what nobody can act on is logged and gets an id.
+
+    Errors of a database are told by their names, which are the same for every driver and for SQLAlchemy (PEP 249).
+    """
     if isinstance(error, MainspringError):
         return describe_error(error)
-    if isinstance(error, DataError | OverflowError | UnicodeEncodeError):
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"DataError", "OverflowError", "UnicodeEncodeError"}:
         return describe_error(InvalidInput("A value in the request cannot be stored.", hint="Is it out of range?"))
-    if isinstance(error, IntegrityError):
+    if "IntegrityError" in names:
         return describe_error(Conflict("Somebody else changed the same thing at the same time.", hint="Try again."))
-    if isinstance(error, OperationalError):
-        log.error("database.unavailable error=%s", type(error.orig).__name__)
+    if "OperationalError" in names:
+        log.error("database.unavailable error=%s", type(getattr(error, "orig", error)).__name__)
         return describe_error(Unavailable("The database does not answer.", hint="Try again in a moment."))
     id = os.urandom(6).hex()
     log.error("request.failed id=%s", id, exc_info=error)

@@ -26,6 +26,13 @@ class NotSupported(MainspringError):
     http_status = 501
 
 
+class FeatureDisabled(MainspringError):
+    """A whole family of MLflow's endpoints that this server leaves out."""
+
+    code = "FEATURE_DISABLED"
+    http_status = 400
+
+
 class Unauthenticated(MainspringError):
     """The token is missing or wrong."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import ipaddress
 
-from mainspring.api.boundary import Receive, Scope, Send, send_json
+from mainspring.api.access import LOCAL, Principal, action_of, authorize, find_principal, parse_tokens
+from mainspring.api.boundary import PRINCIPAL, Receive, Scope, Send, send_json
 from mainspring.api.errors import Unauthenticated, describe_error
 from mainspring.core import MainspringError, Refused
 from mainspring.core.settings import Settings
@@ -22,7 +22,7 @@ class Guard:
 
     def __init__(self, app: object, *, token: str, loopback: bool) -> None:
         self._app = app
-        self._token = token.encode()
+        self._grants = parse_tokens(token)
         self._loopback = loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,19 +43,29 @@ class Guard:
             raise Refused("Invalid Host header: DNS rebinding is not allowed.", hint="Use localhost or 127.0.0.1.")
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             _check_origin(headers, host)
-        if self._token and scope["path"] not in OPEN_PATHS and not self._has_token(headers):
+        if scope["path"] in OPEN_PATHS:
+            return
+        principal = self._identify(headers)
+        if principal is None:
             raise Unauthenticated("The token is missing or wrong.", hint="Set MLFLOW_TRACKING_TOKEN.")
+        action = action_of(scope["method"], scope["path"])
+        if not authorize(principal, action, scope["path"]):
+            raise Refused(f"The role {principal.role!r} may not {action} here.", hint="Ask an administrator.")
+        scope[PRINCIPAL] = principal
 
-    def _has_token(self, headers: dict[bytes, bytes]) -> bool:
+    def _identify(self, headers: dict[bytes, bytes]) -> Principal | None:
+        """Return who asks: whom the token belongs to, or anybody on this machine where there is no token."""
+        if not self._grants:
+            return LOCAL if self._loopback else None
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"basic":
             try:
                 given = base64.b64decode(given, validate=True).partition(b":")[2]
             except binascii.Error:
-                return False
+                return None
         elif scheme.lower() != b"bearer":
-            return False
-        return hmac.compare_digest(given, self._token)
+            return None
+        return find_principal(self._grants, given)
 
 
 def is_loopback(host: str) -> bool:

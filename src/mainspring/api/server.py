@@ -7,18 +7,19 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvicorn
 import uvloop
-from starlette.routing import BaseRoute
 
-from mainspring.api.app import create_app
+from mainspring.api.app import ExtraRoutes, create_app
 from mainspring.api.guard import check_binding
 from mainspring.core import Unavailable
-from mainspring.lineage import Store
+
+if TYPE_CHECKING:
+    from mainspring.lineage import Store
 
 STATE_FILE = "server.json"
 GRACE_SECONDS = 5
@@ -26,11 +27,12 @@ KEEP_ALIVE_SECONDS = 75
 
 
 def run_server(
-    store: Store, *, host: str | None = None, port: int | None = None, extra_routes: Sequence[BaseRoute] = ()
+    store: Store, *, host: str | None = None, port: int | None = None, extra_routes: ExtraRoutes = ()
 ) -> None:
     """Serve until SIGTERM or SIGINT; host and port are those of the settings unless given.
 
-    Raises `Unavailable` if the port is taken and `Refused` if it would be open to others without a token.
+    ``extra_routes`` may be a function that returns them: it is called when the first of them is asked for. Raises
+    `Unavailable` if the port is taken and `Refused` if it would be open to others without a token.
     """
     host = store.settings.values.host if host is None else host
     port = store.settings.values.port if port is None else port
@@ -47,6 +49,7 @@ def run_server(
     try:
         uvloop.run(_serve(uvicorn.Server(config), listener, state, url_of(host, listener)))
     finally:
+        app.close()
         _remove_state(state)
         listener.close()
 

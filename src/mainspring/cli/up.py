@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from mainspring.cli.project import open_project, options_of
+from mainspring.cli.spools import absorbing_spools
 from mainspring.core import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -65,20 +66,13 @@ def hold_project(settings: ResolvedSettings) -> IO[str]:
     return lock
 
 
-def server(context: typer.Context) -> None:
-    """Run the tracking server, registry, API and console."""
-    from mainspring.api import run_server
-    from mainspring.console import routes
-
-    store = open_project(context)
-    run_server(store, extra_routes=routes(store))
-
-
 def scheduler(context: typer.Context) -> None:
     """Run the controllers: arrivals, monitors, retraining, rollouts."""
     from mainspring.automation.scheduler import run_scheduler
 
-    run_scheduler(open_project(context))
+    store = open_project(context)
+    with absorbing_spools(store):
+        run_scheduler(store)
 
 
 def start(settings: ResolvedSettings, project: Project, *, report: Callable[[str], None]) -> Supervisor:

@@ -11,11 +11,12 @@ from mainspring.core import Clock, InvalidInput, NotFound, new_id
 from mainspring.db.tables import registry as tables
 from mainspring.lineage import record_event
 from mainspring.registry.models import get_model
-from mainspring.registry.versions import ModelVersion, get_version, latest_versions
+from mainspring.registry.versions import ModelVersion, delete_version, get_version, latest_by_stage, latest_versions
+from mainspring.registry.webhooks import announce
 from mainspring.tracking import check_length, upsert
 
 _ALIAS = re.compile(r"[\w\-]+", re.ASCII)
-_VERSION_LIKE = re.compile(r"v?\d+", re.IGNORECASE)
+_VERSION_LIKE = re.compile(r"v\d+", re.IGNORECASE | re.ASCII)
 
 
 class AliasMove(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +53,25 @@ def set_alias(
         return None
     row = {"model_id": model.id, "alias": alias, "version": int(wanted.version)}
     upsert(connection, tables.model_alias, [row], keys=("model_id", "alias"), update=("version",))
+    kind = "prompt_alias.created" if model.is_prompt else "model_version_alias.created"
+    announce(connection, clock, kind, {"name": name, "alias": alias, "version": wanted.version})
     return _record_move(
         connection, clock, name=name, alias=alias, before=before, after=wanted.version, actor=actor, reason=reason,
         cause=cause,
     )  # fmt: skip
+
+
+def remove_version(
+    connection: sa.Connection, clock: Clock, *, name: str, version: str, actor: str, reason: str
+) -> None:
+    """Remove a version; the aliases that pointed to it are gone too, and their history says so."""
+    found = get_version(connection, name, version)
+    delete_version(connection, clock, name, version)
+    for alias in found.aliases:
+        _record_move(
+            connection, clock, name=name, alias=alias, before=found.version, after=None, actor=actor, reason=reason,
+            cause=None,
+        )  # fmt: skip
 
 
 def delete_alias(
@@ -68,6 +84,8 @@ def delete_alias(
         return None
     table = tables.model_alias
     connection.execute(sa.delete(table).where(table.c.model_id == model.id, table.c.alias == alias))
+    kind = "prompt_alias.deleted" if model.is_prompt else "model_version_alias.deleted"
+    announce(connection, clock, kind, {"name": name, "alias": alias})
     return _record_move(
         connection, clock, name=name, alias=alias, before=before, after=None, actor=actor, reason=reason, cause=None
     )
@@ -92,6 +110,11 @@ def resolve(connection: sa.Connection, uri: str) -> ModelVersion:
             raise NotFound(f"Registered model alias {alias[:100]} not found.", hint=f"Set it: {name}@{alias[:100]}")
         return found
     name, _, version = path.partition("/")
+    if version.lower() in ("none", "staging", "production", "archived"):
+        found_in_stage = latest_by_stage(connection, name, [version])
+        if not found_in_stage:
+            raise NotFound(f"Registered model {name} has no version in stage {version}.")
+        return found_in_stage[0]
     if version and version.lower() != "latest":
         return get_version(connection, name, version)
     newest = latest_versions(connection, [get_model(connection, name).name]).get(name)
@@ -134,9 +157,13 @@ def _record_move(
 
 
 def _check_alias(alias: str) -> None:
-    if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or _VERSION_LIKE.fullmatch(alias):
+    if not _ALIAS.fullmatch(alias):
         raise InvalidInput(
-            f"Invalid alias name: {alias[:100]!r}.",
-            hint="Use letters, digits, _ and -; not 'latest' and nothing that looks like a version (v9).",
+            f"Invalid alias name: '{alias[:100]}'. Names may only contain alphanumerics, underscores (_), and dashes "
+            "(-)."
         )
+    if alias.lower() == "latest":
+        raise InvalidInput("'latest' alias name (case insensitive) is reserved.")
+    if _VERSION_LIKE.fullmatch(alias):
+        raise InvalidInput(f"Version alias name '{alias[:100]}' is reserved.")
     check_length("Registered model alias name", alias, 255)

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from mainspring.api.mlflow.artifacts import ArtifactRoute
-from mainspring.api.mlflow.dispatch import Endpoint, MlflowRoute
-from mainspring.api.mlflow.endpoints import ENDPOINTS
+from typing import TYPE_CHECKING
 
-__all__ = ["ENDPOINTS", "ArtifactRoute", "Endpoint", "MlflowRoute"]
+from mainspring.core.lazy import names_of
+
+if TYPE_CHECKING:
+    from mainspring.api.mlflow.artifacts import ArtifactRoute
+    from mainspring.api.mlflow.browser import browser_routes
+    from mainspring.api.mlflow.dispatch import Endpoint, MlflowRoute
+    from mainspring.api.mlflow.endpoints import ENDPOINTS
+
+__all__ = ["ENDPOINTS", "ArtifactRoute", "Endpoint", "MlflowRoute", "browser_routes"]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__, ("dispatch", "artifacts", "browser", "endpoints"))

@@ -14,13 +14,16 @@ from mainspring import tracking
 from mainspring.api.boundary import ROUTE, ClientGone, Receive, Scope, Send, explain_failure, send_json
 from mainspring.api.errors import NotSupported, UnknownEndpoint
 from mainspring.api.mlflow.entities import file_message
+from mainspring.api.mlflow.mirror import mirror_file, remove_mirrored
+from mainspring.api.mlflow.places import check_relative_path
 from mainspring.api.mlflow.wire import convert, read_query, set_fields
 from mainspring.blobs import TreeFile
+from mainspring.core import NotFound
 from mainspring.lineage import Store
 
 PREFIXES = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
 CHUNK = 1 << 20
-_TEXT_NAMES = ("MLmodel", "MLproject")
+_TEXT_NAMES = ("mlmodel", "mlproject")
 _TEXT_SUFFIXES = (".txt", ".log", ".yaml", ".yml", ".json", ".md", ".cfg", ".ini", ".py", ".toml")
 
 
@@ -54,8 +57,10 @@ class ArtifactRoute(BaseRoute):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind, slash, path = scope["path"].split("/mlflow-artifacts/", 1)[1].partition("/")
         method = scope["method"]
-        if kind in ("mpu", "presigned"):
-            raise NotSupported("Multipart and presigned transfers are not supported.", hint="Use plain PUT and GET.")
+        if kind == "mpu":
+            raise NotSupported("Multipart upload is not supported for the current artifact repository")
+        if kind == "presigned":
+            raise NotSupported("Multipart download is not supported for the current artifact repository")
         if kind != "artifacts" or method not in ("GET", "HEAD", "PUT", "DELETE"):
             raise UnknownEndpoint(f"No API found for '{method} {scope['path'][:200]}'.")
         scope[ROUTE] = "/api/2.0/mlflow-artifacts/artifacts" + ("/{path}" if slash else "")
@@ -72,21 +77,14 @@ class ArtifactRoute(BaseRoute):
             await send_json(send, 200, b"{}")
 
     def _list(self, folder: str) -> bytes:
+        below = check_relative_path(folder)
         with self._store.database.read() as connection:
-            files = tracking.list_folder(connection, self._store.blobs, folder.rstrip("/"))
+            files = tracking.list_folder(connection, self._store.blobs, below)
         return msgspec.json.encode(set_fields(files=[file_message(file) for file in files]))
 
     async def _download(self, path: str, send: Send, *, with_body: bool) -> None:
         found, blob = await anyio.to_thread.run_sync(self._find, path)
-        headers = [
-            (b"content-type", _content_type(path).encode()),
-            (b"content-length", str(found.size).encode()),
-            (
-                b"content-disposition",
-                f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2], safe='')}".encode(),
-            ),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        headers = [(b"content-length", str(found.size).encode()), *file_headers(path)]
         async with await anyio.open_file(blob, "rb") as file:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             while with_body and (chunk := await file.read(CHUNK)):
@@ -95,8 +93,11 @@ class ArtifactRoute(BaseRoute):
 
     def _find(self, path: str) -> tuple[TreeFile, str]:
         """Return what is at a path and where its bytes are, verified."""
-        with self._store.database.read() as connection:
-            found = tracking.get_file(connection, self._store.blobs, path)
+        try:
+            with self._store.database.read() as connection:
+                found = tracking.get_file(connection, self._store.blobs, path)
+        except NotFound as error:
+            raise NotFound(f"No such artifact: '{path[:200]}'") from error
         return found, str(self._store.blobs.path(found.digest))
 
     async def _upload(self, path: str, receive: Receive) -> None:
@@ -120,16 +121,30 @@ class ArtifactRoute(BaseRoute):
     def _place(self, path: str, digest: str, size: int) -> None:
         with self._store.database.write() as connection:
             tracking.put_file(connection, self._store.clock, path, digest=digest, size=size)
+        mirror_file(self._store, path, digest)
 
     def _delete(self, path: str) -> None:
         with self._store.database.write() as connection:
             tracking.delete_files(connection, path)
+        remove_mirrored(self._store, path)
 
 
-def _content_type(path: str) -> str:
+def file_headers(path: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers a file is sent with: to be saved, never to be run by a browser."""
+    name = path.rpartition("/")[2]
+    plain = name.isascii() and not any(mark in name for mark in '";\\ ')
+    shown = f"filename={name}" if plain else f"filename*=UTF-8''{quote(name, safe='')}"
+    return [
+        (b"content-type", content_type(path).encode()),
+        (b"content-disposition", f"attachment; {shown}".encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+
+
+def content_type(path: str) -> str:
     """Return the media type of a file by its name; what a browser could run is sent as text."""
     name = path.rpartition("/")[2]
-    if name in _TEXT_NAMES or name.endswith(_TEXT_SUFFIXES):
-        return "text/plain; charset=utf-8"
+    if name.lower() in _TEXT_NAMES or name.endswith(_TEXT_SUFFIXES):
+        return "text/plain"
     guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return "text/plain; charset=utf-8" if "html" in guessed or "xml" in guessed else guessed
+    return "text/plain" if any(kind in guessed for kind in ("html", "xml", "script")) else guessed

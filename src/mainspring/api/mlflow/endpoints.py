@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from mainspring.api.mlflow import (
+    artifact_lists,
     experiments,
+    genai,
+    log_model,
     logged_models,
     logging,
     model_versions,
     registered_models,
     runs,
     server_info,
+    webhooks,
 )
 from mainspring.api.mlflow.dispatch import Endpoint
 
@@ -23,4 +27,8 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *registered_models.ENDPOINTS,
     *model_versions.ENDPOINTS,
     *server_info.ENDPOINTS,
+    *artifact_lists.ENDPOINTS,
+    *log_model.ENDPOINTS,
+    *webhooks.ENDPOINTS,
+    *genai.ENDPOINTS,
 )

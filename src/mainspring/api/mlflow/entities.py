@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mainspring.api.mlflow.wire import Wire, pairs, set_fields, write_number
 from mainspring.registry import ModelVersion, RegisteredModel
 from mainspring.tracking import DatasetInput, Experiment, FileInfo, LoggedModel, Metric, ModelLink, Param, Run
@@ -128,14 +130,14 @@ def logged_model_message(model: LoggedModel) -> Wire:
     }
 
 
-def registered_model_message(model: RegisteredModel, latest: ModelVersion | None = None) -> Wire:
-    """Return MLflow's RegisteredModel with its newest version."""
+def registered_model_message(model: RegisteredModel, latest: Sequence[ModelVersion] = ()) -> Wire:
+    """Return MLflow's RegisteredModel with the newest version of each stage."""
     return set_fields(
         name=model.name,
         creation_timestamp=model.created_at,
         last_updated_timestamp=model.updated_at,
-        description=model.description,
-        latest_versions=[version_message(latest)] if latest else [],
+        description=model.description or None,
+        latest_versions=[version_message(version) for version in latest],
         tags=pairs(model.tags),
         aliases=[{"alias": alias, "version": version} for alias, version in model.aliases.items()],
     )
@@ -148,14 +150,13 @@ def version_message(version: ModelVersion) -> Wire:
         version=version.version,
         creation_timestamp=version.created_at,
         last_updated_timestamp=version.updated_at,
-        user_id=version.user or None,
-        current_stage="None",
+        current_stage=version.stage,
         description=version.description,
         source=version.source,
         run_id=version.run_id,
         status="READY",
+        status_message=version.warning or None,
         tags=pairs(version.tags),
         run_link=version.run_link,
         aliases=version.aliases,
-        model_id=version.logged_model_id or None,
     )

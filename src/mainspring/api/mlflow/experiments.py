@@ -12,6 +12,7 @@ from mainspring.core import InvalidInput
 from mainspring.lineage import Store
 
 VIEWS = ("ACTIVE_ONLY", "DELETED_ONLY", "ALL")
+MAX_SEARCHED_EXPERIMENTS = 20
 
 
 class CreateExperiment(msgspec.Struct):
@@ -59,6 +60,19 @@ class SetExperimentTag(msgspec.Struct):
     value: str = ""
 
 
+class DeleteExperimentTag(msgspec.Struct):
+    """Remove one tag."""
+
+    experiment_id: Required
+    key: Required
+
+
+class SearchDatasets(msgspec.Struct):
+    """Find the datasets the runs of experiments used."""
+
+    experiment_ids: list[str] | None = None
+
+
 def check_view(view: str | None) -> str:
     """Return a view type MLflow knows; ACTIVE_ONLY if none is given."""
     if view is not None and view not in VIEWS:
@@ -73,7 +87,7 @@ def create(store: Store, request: CreateExperiment) -> Wire:
     with store.database.write() as connection:
         id = tracking.create_experiment(
             connection, store.clock, request.name, artifact_location=request.artifact_location or "",
-            tags=to_tags(request.tags),
+            artifact_root=store.settings.values.artifact_root, tags=to_tags(request.tags),
         )  # fmt: skip
     return {"experiment_id": id}
 
@@ -130,6 +144,32 @@ def set_tag(store: Store, request: SetExperimentTag) -> Wire:
     return {}
 
 
+def delete_tag(store: Store, request: DeleteExperimentTag) -> Wire:
+    """Answer experiments/delete-experiment-tag."""
+    with store.database.write() as connection:
+        tracking.delete_experiment_tag(connection, request.experiment_id, request.key)
+    return {}
+
+
+def search_datasets(store: Store, request: SearchDatasets) -> Wire:
+    """Answer experiments/search-datasets."""
+    ids = request.experiment_ids or []
+    if not ids:
+        raise InvalidInput("SearchDatasets request must specify at least one experiment_id.")
+    if len(ids) > MAX_SEARCHED_EXPERIMENTS:
+        raise InvalidInput(
+            f"SearchDatasets request cannot specify more than {MAX_SEARCHED_EXPERIMENTS} experiment_ids. Received "
+            f"{len(ids)} experiment_ids."
+        )
+    with store.database.read() as connection:
+        found = tracking.search_datasets(connection, ids)
+    summaries = [
+        set_fields(experiment_id=one.experiment_id, name=one.name, digest=one.digest, context=one.context)
+        for one in found
+    ]
+    return set_fields(dataset_summaries=summaries)
+
+
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
 
@@ -144,4 +184,6 @@ ENDPOINTS = (
     Endpoint(method="POST", path="experiments/restore", request=ExperimentId, handle=restore),
     Endpoint(method="POST", path="experiments/update", request=RenameExperiment, handle=rename),
     Endpoint(method="POST", path="experiments/set-experiment-tag", request=SetExperimentTag, handle=set_tag),
+    Endpoint(method="POST", path="experiments/delete-experiment-tag", request=DeleteExperimentTag, handle=delete_tag),
+    Endpoint(method="POST", path="experiments/search-datasets", request=SearchDatasets, handle=search_datasets),
 )

@@ -6,7 +6,7 @@ import msgspec
 
 from mainspring import tracking
 from mainspring.api.mlflow.dispatch import Endpoint
-from mainspring.api.mlflow.entities import file_message, logged_model_message
+from mainspring.api.mlflow.entities import logged_model_message
 from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, set_fields, to_tags
 from mainspring.core import InvalidInput
 from mainspring.lineage import Store
@@ -60,11 +60,25 @@ class LogParams(msgspec.Struct):
     params: list[KeyValue] | None = None
 
 
+class Dataset(msgspec.Struct):
+    """A dataset metrics were measured on."""
+
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
 class OrderBy(msgspec.Struct):
     """One thing to order by."""
 
     field_name: Required
     ascending: bool | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+    def to_order(self) -> tracking.ModelOrder:
+        """Return it in our words."""
+        dataset = tracking.DatasetName(self.dataset_name or "", self.dataset_digest or "")
+        return tracking.ModelOrder(field=self.field_name, ascends=self.ascending is not False, dataset=dataset)
 
 
 class SearchLoggedModels(msgspec.Struct):
@@ -72,17 +86,10 @@ class SearchLoggedModels(msgspec.Struct):
 
     experiment_ids: list[str] | None = None
     filter: str | None = None
-    datasets: list[dict[str, str]] | None = None
+    datasets: list[Dataset] | None = None
     max_results: Int64 | None = None
     order_by: list[OrderBy] | None = None
     page_token: str | None = None
-
-
-class ListDirectory(msgspec.Struct):
-    """List the artifacts of a logged model."""
-
-    model_id: Required
-    artifact_directory_path: str | None = None
 
 
 def create(store: Store, request: CreateLoggedModel) -> Wire:
@@ -122,8 +129,7 @@ def set_tags(store: Store, request: SetTags) -> Wire:
     """Answer PATCH logged-models/{id}/tags."""
     with store.database.write() as connection:
         tracking.set_model_tags(connection, store.clock, request.model_id, to_tags(request.tags))
-        model = tracking.get_logged_model(connection, request.model_id)
-    return {"model": logged_model_message(model)}
+    return {}
 
 
 def delete_tag(store: Store, request: DeleteTag) -> Wire:
@@ -142,27 +148,20 @@ def log_params(store: Store, request: LogParams) -> Wire:
 
 def search(store: Store, request: SearchLoggedModels) -> Wire:
     """Answer POST logged-models/search."""
-    if request.datasets:
-        raise InvalidInput("Searching logged models by dataset is not supported yet.", hint="Leave out 'datasets'.")
-    orders = [f"{order.field_name} {'desc' if order.ascending is False else 'asc'}" for order in request.order_by or ()]
+    if not request.experiment_ids:
+        raise InvalidInput("Missing value for required parameter 'experiment_ids'.")
+    if any(not dataset.dataset_name for dataset in request.datasets or ()):
+        raise InvalidInput("`dataset_name` in the `datasets` clause must be specified.")
+    datasets = [tracking.DatasetName(found.dataset_name, found.dataset_digest) for found in request.datasets or ()]
     with store.database.read() as connection:
         page = tracking.search_logged_models(
-            connection, request.experiment_ids or [], filter=request.filter or "", order_by=orders,
+            connection, request.experiment_ids, filter=request.filter or "", datasets=datasets,
+            order_by=[order.to_order() for order in request.order_by or ()],
             max_results=100 if request.max_results is None else request.max_results, page_token=request.page_token,
         )  # fmt: skip
     return set_fields(
         models=[logged_model_message(model) for model in page.models], next_page_token=page.next_page_token
     )
-
-
-def list_directory(store: Store, request: ListDirectory) -> Wire:
-    """Answer GET logged-models/{id}/artifacts/directories."""
-    with store.database.read() as connection:
-        root = tracking.get_logged_model(connection, request.model_id).artifact_uri
-        below = tracking.check_path(request.artifact_directory_path) if request.artifact_directory_path else ""
-        folder = tracking.path_of_uri(f"{root}/{below}")
-        files = [file_message(file, below=below) for file in tracking.list_folder(connection, store.blobs, folder)]
-    return set_fields(root_uri=root, files=files)
 
 
 def _params(params: list[KeyValue] | None) -> list[tracking.Param]:
@@ -179,5 +178,4 @@ ENDPOINTS = (
     Endpoint(method="PATCH", path=_ONE + "/tags", request=SetTags, handle=set_tags),
     Endpoint(method="DELETE", path=_ONE + "/tags/{key}", request=DeleteTag, handle=delete_tag),
     Endpoint(method="POST", path=_ONE + "/params", request=LogParams, handle=log_params),
-    Endpoint(method="GET", path=_ONE + "/artifacts/directories", request=ListDirectory, handle=list_directory),
 )

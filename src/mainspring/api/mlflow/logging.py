@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
 import msgspec
 
 from mainspring import tracking
 from mainspring.api.mlflow.dispatch import Endpoint
-from mainspring.api.mlflow.entities import metric_message
 from mainspring.api.mlflow.runs import RunId
-from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, read_number, set_fields, to_tags
+from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, read_number, to_tags
 from mainspring.core import InvalidInput
-from mainspring.lineage import Store
+from mainspring.db import Session
 
+if TYPE_CHECKING:
+    from mainspring.lineage import Store
+
+Work: TypeAlias = Callable[[Session], Wire]
 MAX_BATCH_BODY = 1_000_000
 _BATCH_LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
 
@@ -59,14 +66,6 @@ class LogBatch(msgspec.Struct):
     tags: list[KeyValue] | None = None
 
 
-class MetricHistory(RunId):
-    """Read the history of one metric."""
-
-    metric_key: str = ""
-    page_token: str | None = None
-    max_results: Int64 | None = None
-
-
 class Dataset(msgspec.Struct):
     """A dataset as MLflow describes it."""
 
@@ -107,20 +106,18 @@ class LogOutputs(msgspec.Struct):
     models: list[ModelItem] | None = None
 
 
-def log_metric(store: Store, request: LogMetric) -> Wire:
+def log_metric(_store: Store, request: LogMetric) -> Work:
     """Answer runs/log-metric."""
     run_id = RunId(request.run_id, request.run_uuid).require()
-    _log(store, run_id, metrics=[request.to_metric()])
-    return {}
+    return partial(_log, run_id, [request.to_metric()], [], {})
 
 
-def log_param(store: Store, request: LogParam) -> Wire:
+def log_param(_store: Store, request: LogParam) -> Work:
     """Answer runs/log-parameter."""
-    _log(store, request.require(), params=[tracking.Param(request.key, request.value)])
-    return {}
+    return partial(_log, request.require(), [], [tracking.Param(request.key, request.value)], {})
 
 
-def log_batch(store: Store, request: LogBatch) -> Wire:
+def log_batch(_store: Store, request: LogBatch) -> Work:
     """Answer runs/log-batch."""
     counts = {name: len(getattr(request, name) or ()) for name in _BATCH_LIMITS}
     for name, limit in _BATCH_LIMITS.items():
@@ -128,74 +125,55 @@ def log_batch(store: Store, request: LogBatch) -> Wire:
             raise InvalidInput(f"A batch logging request can contain at most {limit} {name}. Got {counts[name]}.")
     if sum(counts.values()) > 1000:
         raise InvalidInput("A batch logging request can contain at most 1000 metrics, params and tags together.")
-    _log(
-        store,
-        request.run_id,
-        metrics=[metric.to_metric() for metric in request.metrics or ()],
-        params=[tracking.Param(param.key, param.value) for param in request.params or ()],
-        tags=to_tags(request.tags),
-    )
-    return {}
+    metrics = [metric.to_metric() for metric in request.metrics or ()]
+    params = [tracking.Param(param.key, param.value) for param in request.params or ()]
+    return partial(_log, request.run_id, metrics, params, to_tags(request.tags))
 
 
-def get_history(store: Store, request: MetricHistory) -> Wire:
-    """Answer metrics/get-history: all of it, or pages if ``max_results`` is given."""
-    offset = tracking.read_offset(request.page_token)
-    limit = None if request.max_results is None else tracking.check_max_results(request.max_results, 50_000)
-    with store.database.read() as connection:
-        run = tracking.find_run(connection, request.require(), stage=None)
-        found = tracking.metric_history(connection, run.number, request.metric_key, limit=limit, offset=offset)
-    token = None if limit is None else tracking.next_token(offset, limit, len(found))
-    return set_fields(metrics=[metric_message(metric) for metric in found], next_page_token=token)
-
-
-def log_inputs(store: Store, request: LogInputs) -> Wire:
+def log_inputs(_store: Store, request: LogInputs) -> Work:
     """Answer runs/log-inputs."""
     datasets = [
         tracking.DatasetInput(tags=to_tags(item.tags), **msgspec.structs.asdict(item.dataset))
         for item in request.datasets or ()
     ]
     links = [tracking.ModelLink(kind="input", model_id=model.model_id) for model in request.models or ()]
-    with store.database.write() as connection:
-        run = tracking.find_run(connection, request.run_id)
-        tracking.log_datasets(connection, run.number, run.experiment_id, datasets)
-        tracking.log_models(connection, run.number, links)
-    return {}
+    return partial(_log_links, request.run_id, datasets, links)
 
 
-def log_outputs(store: Store, request: LogOutputs) -> Wire:
+def log_outputs(_store: Store, request: LogOutputs) -> Work:
     """Answer runs/outputs."""
-    with store.database.write() as connection:
-        run = tracking.find_run(connection, request.run_id)
-        links = [
-            tracking.ModelLink(kind="output", model_id=model.model_id, step=model.step or 0)
-            for model in request.models or ()
-        ]
-        for link in links:
-            tracking.get_logged_model(connection, link.model_id)
-        tracking.log_models(connection, run.number, links)
+    links = [
+        tracking.ModelLink(kind="output", model_id=model.model_id, step=model.step or 0)
+        for model in request.models or ()
+    ]
+    return partial(_log_links, request.run_id, [], links)
+
+
+def _log_links(
+    run_id: str, datasets: list[tracking.DatasetInput], links: list[tracking.ModelLink], session: Session
+) -> Wire:
+    run = tracking.find_run(session, run_id)
+    for link in links:
+        if link.kind == "output":
+            tracking.check_model(session, link.model_id)
+    tracking.log_datasets(session, run.number, run.experiment_id, datasets)
+    tracking.log_models(session, run.number, links)
     return {}
 
 
 def _log(
-    store: Store,
-    run_id: str,
-    *,
-    metrics: list[tracking.Metric] | None = None,
-    params: list[tracking.Param] | None = None,
-    tags: dict[str, str] | None = None,
-) -> None:
-    with store.database.write() as connection:
-        tracking.log_batch(connection, run_id, metrics=metrics or (), params=params or (), tags=tags)
-        if any(metric.model_id for metric in metrics or ()):
-            tracking.log_model_metrics(connection, run_id, metrics or ())
+    run_id: str, metrics: list[tracking.Metric], params: list[tracking.Param], tags: dict[str, str], session: Session
+) -> Wire:
+    tracking.log_batch(session, run_id, metrics=metrics, params=params, tags=tags)
+    if any(metric.model_id for metric in metrics):
+        tracking.log_model_metrics(session, run_id, metrics)
+    return {}
 
 
 ENDPOINTS = (
-    Endpoint(method="POST", path="runs/log-metric", request=LogMetric, handle=log_metric),
-    Endpoint(method="POST", path="runs/log-parameter", request=LogParam, handle=log_param),
-    Endpoint(method="POST", path="runs/log-batch", request=LogBatch, handle=log_batch, max_body=MAX_BATCH_BODY),
-    Endpoint(method="GET", path="metrics/get-history", request=MetricHistory, handle=get_history),
-    Endpoint(method="POST", path="runs/log-inputs", request=LogInputs, handle=log_inputs),
-    Endpoint(method="POST", path="runs/outputs", request=LogOutputs, handle=log_outputs),
+    Endpoint(method="POST", path="runs/log-metric", request=LogMetric, write=log_metric),
+    Endpoint(method="POST", path="runs/log-parameter", request=LogParam, write=log_param),
+    Endpoint(method="POST", path="runs/log-batch", request=LogBatch, write=log_batch, max_body=MAX_BATCH_BODY),
+    Endpoint(method="POST", path="runs/log-inputs", request=LogInputs, write=log_inputs),
+    Endpoint(method="POST", path="runs/outputs", request=LogOutputs, write=log_outputs),
 )

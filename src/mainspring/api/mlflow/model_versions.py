@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import msgspec
+import sqlalchemy as sa
 
 from mainspring import registry, tracking
-from mainspring.api.errors import NotSupported
 from mainspring.api.mlflow.dispatch import Endpoint
 from mainspring.api.mlflow.entities import version_message
-from mainspring.api.mlflow.registered_models import SearchModels
+from mainspring.api.mlflow.log_model import append_model
+from mainspring.api.mlflow.places import local_root
+from mainspring.api.mlflow.registered_models import REASON, SearchModels
 from mainspring.api.mlflow.wire import KeyValue, Required, Wire, set_fields, to_tags
+from mainspring.core import InvalidInput
 from mainspring.lineage import Store
+
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+VERSIONS_TAG = "mlflow.modelVersions"
+MAX_LINKS = 8000
+PROMPT_SOURCES = ("dummy-source", "prompt-template")
 
 
 class CreateVersion(msgspec.Struct):
@@ -40,6 +48,15 @@ class UpdateVersion(msgspec.Struct):
     description: str | None = None
 
 
+class TransitionStage(msgspec.Struct):
+    """Move a version to a stage."""
+
+    name: Required
+    version: Required
+    stage: Required
+    archive_existing_versions: bool = False
+
+
 class VersionTag(msgspec.Struct):
     """Set or remove one tag."""
 
@@ -51,12 +68,22 @@ class VersionTag(msgspec.Struct):
 
 def create(store: Store, request: CreateVersion) -> Wire:
     """Answer model-versions/create."""
+    tags, run_id, model_id = to_tags(request.tags), request.run_id or "", request.model_id or ""
+    if tags.get(PROMPT_TAG, "").lower() == "true":
+        if request.source not in PROMPT_SOURCES:
+            raise InvalidInput(
+                f"Invalid prompt source: '{request.source[:200]}'. Prompt sources must use an MLflow placeholder."
+            )
+    elif not tracking.is_local(request.source):
+        registry.check_claim(registry.Claim(uri=request.source, run_id=run_id, logged_model_id=model_id))
     with store.database.write() as connection:
         version = registry.create_version(
             connection, store.blobs, store.clock, name=request.name, source=request.source,
-            run_id=request.run_id or "", logged_model_id=request.model_id or "", tags=to_tags(request.tags),
-            description=request.description or "", run_link=request.run_link or "", actor=store.actor,
+            run_id=run_id, logged_model_id=model_id, tags=tags, description=request.description or "",
+            run_link=request.run_link or "", actor=store.actor, local_root=local_root(store),
         )  # fmt: skip
+        if model_id and not version.is_prompt:
+            _link_logged_model(connection, store, version)
     return {"model_version": version_message(version)}
 
 
@@ -78,7 +105,9 @@ def update(store: Store, request: UpdateVersion) -> Wire:
 def delete(store: Store, request: VersionName) -> Wire:
     """Answer model-versions/delete."""
     with store.database.write() as connection:
-        registry.delete_version(connection, request.name, request.version)
+        registry.remove_version(
+            connection, store.clock, name=request.name, version=request.version, actor=store.actor, reason=REASON
+        )
     return {}
 
 
@@ -94,29 +123,43 @@ def search(store: Store, request: SearchModels) -> Wire:
 
 
 def get_download_uri(store: Store, request: VersionName) -> Wire:
-    """Answer model-versions/get-download-uri with the address of the version's own, immutable files."""
+    """Answer model-versions/get-download-uri: the address of the version's own, immutable files if they are here."""
     with store.database.read() as connection:
-        digest = registry.get_version(connection, request.name, request.version).digest
-    return {"artifact_uri": tracking.tree_uri(digest)}
+        uri = registry.get_download_uri(connection, store.blobs, request.name, request.version)
+    return {"artifact_uri": uri}
 
 
 def set_tag(store: Store, request: VersionTag) -> Wire:
     """Answer model-versions/set-tag."""
     with store.database.write() as connection:
-        registry.set_version_tag(connection, request.name, request.version, request.key, request.value)
+        registry.set_version_tag(connection, store.clock, request.name, request.version, request.key, request.value)
     return {}
 
 
 def delete_tag(store: Store, request: VersionTag) -> Wire:
     """Answer model-versions/delete-tag."""
     with store.database.write() as connection:
-        registry.delete_version_tag(connection, request.name, request.version, request.key)
+        registry.delete_version_tag(connection, store.clock, request.name, request.version, request.key)
     return {}
 
 
-def transition_stage(store: Store, request: VersionName) -> Wire:
-    """Answer model-versions/transition-stage: there are no stages."""
-    raise NotSupported("Model version stages are not supported.", hint="Use aliases: set_registered_model_alias.")
+def transition_stage(store: Store, request: TransitionStage) -> Wire:
+    """Answer model-versions/transition-stage."""
+    with store.database.write() as connection:
+        version = registry.transition_stage(
+            connection, store.clock, request.name, request.version, request.stage,
+            archives_existing=request.archive_existing_versions, actor=store.actor,
+        )  # fmt: skip
+    return {"model_version": version_message(version)}
+
+
+def _link_logged_model(connection: sa.Connection, store: Store, version: registry.ModelVersion) -> None:
+    """Say in a tag of the logged model which versions were made of it, as MLflow does."""
+    model = tracking.get_logged_model(connection, version.logged_model_id)
+    link: dict[str, object] = {"name": version.name, "version": int(version.version)}
+    linked = append_model(model.tags.get(VERSIONS_TAG, "[]"), link)
+    if len(linked) <= MAX_LINKS:
+        tracking.set_model_tags(connection, store.clock, model.id, {VERSIONS_TAG: linked})
 
 
 ENDPOINTS = (
@@ -128,5 +171,5 @@ ENDPOINTS = (
     Endpoint(method="GET", path="model-versions/get-download-uri", request=VersionName, handle=get_download_uri),
     Endpoint(method="POST", path="model-versions/set-tag", request=VersionTag, handle=set_tag),
     Endpoint(method="DELETE", path="model-versions/delete-tag", request=VersionTag, handle=delete_tag),
-    Endpoint(method="POST", path="model-versions/transition-stage", request=VersionName, handle=transition_stage),
+    Endpoint(method="POST", path="model-versions/transition-stage", request=TransitionStage, handle=transition_stage),
 )

@@ -11,6 +11,7 @@ from mainspring import registry
 from mainspring.api.mlflow.dispatch import Endpoint
 from mainspring.api.mlflow.entities import registered_model_message, version_message
 from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, set_fields, to_tags
+from mainspring.core import InvalidInput
 from mainspring.lineage import Store
 
 REASON = "Set by an MLflow client."
@@ -134,12 +135,10 @@ def search(store: Store, request: SearchModels) -> Wire:
 
 
 def get_latest_versions(store: Store, request: GetLatestVersions) -> Wire:
-    """Answer registered-models/get-latest-versions; every version is in stage ``None``."""
-    wanted = {stage.lower() for stage in request.stages or ["None"]}
+    """Answer registered-models/get-latest-versions: the newest version of each stage."""
     with store.database.read() as connection:
-        registry.get_model(connection, request.name)
-        found = registry.latest_versions(connection, [request.name]) if "none" in wanted else {}
-    return set_fields(model_versions=[version_message(version) for version in found.values()])
+        found = registry.latest_by_stage(connection, request.name, request.stages or ())
+    return set_fields(model_versions=[version_message(version) for version in found])
 
 
 def set_tag(store: Store, request: ModelTag) -> Wire:
@@ -152,7 +151,7 @@ def set_tag(store: Store, request: ModelTag) -> Wire:
 def delete_tag(store: Store, request: ModelTag) -> Wire:
     """Answer registered-models/delete-tag."""
     with store.database.write() as connection:
-        registry.delete_model_tag(connection, request.name, request.key)
+        registry.delete_model_tag(connection, store.clock, request.name, request.key)
     return {}
 
 
@@ -169,7 +168,10 @@ def set_alias(store: Store, request: SetAlias) -> Wire:
 def get_by_alias(store: Store, request: ModelAlias) -> Wire:
     """Answer GET registered-models/alias."""
     with store.database.read() as connection:
-        version = registry.resolve(connection, f"models:/{request.name}@{request.alias}")
+        registry.get_model(connection, request.name)
+        version = registry.resolve_alias(connection, request.name, request.alias)
+    if version is None:
+        raise InvalidInput(f"Registered model alias {request.alias[:100]} not found.")
     return {"model_version": version_message(version)}
 
 
@@ -183,8 +185,7 @@ def delete_alias(store: Store, request: ModelAlias) -> Wire:
 
 
 def _messages(connection: sa.Connection, models: Sequence[registry.RegisteredModel]) -> list[Wire]:
-    latest = registry.latest_versions(connection, [model.name for model in models])
-    return [registered_model_message(model, latest.get(model.name)) for model in models]
+    return [registered_model_message(model, registry.latest_by_stage(connection, model.name)) for model in models]
 
 
 _ALIAS = "registered-models/alias"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 
 from mainspring import tracking
 from mainspring.api.mlflow.dispatch import Endpoint
-from mainspring.api.mlflow.entities import file_message, run_info_message, run_message
-from mainspring.api.mlflow.experiments import check_view
 from mainspring.api.mlflow.wire import Int64, KeyValue, Wire, set_fields, to_tags
-from mainspring.core import InvalidInput
-from mainspring.lineage import Store
+from mainspring.core import Clock, InvalidInput
+from mainspring.db import Session, session_of
+
+if TYPE_CHECKING:
+    from mainspring.lineage import Store
+
+Work: TypeAlias = Callable[[Session], object]
 
 _STATUS_NUMBERS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 
 
 class CreateRun(msgspec.Struct):
-    """Start a run."""
+    """Start a run; ``run_id`` is our own: a run that began without a server keeps the id it has."""
 
+    run_id: str | None = None
     experiment_id: str | None = None
     user_id: str | None = None
     run_name: str | None = None
@@ -73,96 +79,90 @@ class SearchRuns(msgspec.Struct):
     page_token: str | None = None
 
 
-class ListArtifacts(RunId):
-    """List the artifacts of a run."""
-
-    path: str | None = None
-    page_token: str | None = None
-
-
-def create(store: Store, request: CreateRun) -> Wire:
+def create(store: Store, request: CreateRun) -> Work:
     """Answer runs/create."""
-    with store.database.write() as connection:
-        run = tracking.create_run(
-            connection, store.clock, request.experiment_id or tracking.DEFAULT_ID, name=request.run_name or "",
-            user=request.user_id or "", start_time=request.start_time, tags=to_tags(request.tags),
-        )  # fmt: skip
-    return {"run": run_message(run)}
+    return partial(_create, store.clock, request)
 
 
-def get(store: Store, request: RunId) -> Wire:
+def _create(clock: Clock, request: CreateRun, session: Session) -> dict[str, tracking.RunDocument]:
+    run = tracking.create_run(
+        session, clock, request.experiment_id or tracking.DEFAULT_ID, name=request.run_name or "",
+        user=request.user_id or "", start_time=request.start_time, tags=to_tags(request.tags), id=request.run_id or "",
+    )  # fmt: skip
+    if request.run_id:  # it may have been there, with things logged to it
+        return {"run": tracking.run_documents(session, [tracking.find_run(session, run.id).number])[0]}
+    return {"run": tracking.document_of(run)}
+
+
+def get(store: Store, request: RunId) -> bytes:
     """Answer runs/get."""
-    with store.database.read() as connection:
-        return {"run": run_message(tracking.get_run(connection, request.require()))}
+    with store.database.session() as session:
+        key = tracking.find_run(session, request.require(), stage=None)
+        return msgspec.json.encode({"run": tracking.run_documents(session, [key.number])[0]})
 
 
-def update(store: Store, request: UpdateRun) -> Wire:
+def update(_store: Store, request: UpdateRun) -> Work:
     """Answer runs/update."""
+    return partial(_update, request, request.require())
+
+
+def _update(request: UpdateRun, run_id: str, session: Session) -> dict[str, tracking.RunInfo]:
     status = None if request.status is None else _STATUS_NUMBERS.get(str(request.status), str(request.status))
-    with store.database.write() as connection:
-        run = tracking.update_run(
-            connection, request.require(), status=status, end_time=request.end_time, name=request.run_name or ""
-        )
-    return {"run_info": run_info_message(run)}
+    key = tracking.change_run(session, run_id, status=status, end_time=request.end_time, name=request.run_name or "")
+    return {"run_info": tracking.run_info(session, key.number)}
 
 
-def delete(store: Store, request: RunId) -> Wire:
+def delete(_store: Store, request: RunId) -> Work:
     """Answer runs/delete."""
-    with store.database.write() as connection:
-        tracking.delete_run(connection, request.require())
-    return {}
+    return _silent(tracking.delete_run, request.require())
 
 
-def restore(store: Store, request: RunId) -> Wire:
+def restore(_store: Store, request: RunId) -> Work:
     """Answer runs/restore."""
-    with store.database.write() as connection:
-        tracking.restore_run(connection, request.require())
-    return {}
+    return _silent(tracking.restore_run, request.require())
 
 
-def search(store: Store, request: SearchRuns) -> Wire:
+def search(store: Store, request: SearchRuns) -> bytes:
     """Answer runs/search."""
+    from mainspring.api.mlflow.experiments import check_view  # needs SQLAlchemy, as the search does
+
     with store.database.read() as connection:
-        page = tracking.search_runs(
+        page = tracking.search_numbers(
             connection, request.experiment_ids or [], filter=request.filter or "", order_by=request.order_by or (),
             view=check_view(request.run_view_type),
             max_results=1000 if request.max_results is None else request.max_results, page_token=request.page_token,
         )  # fmt: skip
-    return set_fields(runs=[run_message(run) for run in page.runs], next_page_token=page.next_page_token)
+        runs = tracking.run_documents(session_of(connection), page.numbers)
+    return msgspec.json.encode(set_fields(runs=runs, next_page_token=page.next_page_token))
 
 
-def set_tag(store: Store, request: SetTag) -> Wire:
+def set_tag(_store: Store, request: SetTag) -> Work:
     """Answer runs/set-tag."""
-    with store.database.write() as connection:
-        tracking.set_tags(connection, request.require(), {request.key: request.value})
-    return {}
+    return _silent(tracking.set_tags, request.require(), {request.key: request.value})
 
 
-def delete_tag(store: Store, request: DeleteTag) -> Wire:
+def delete_tag(_store: Store, request: DeleteTag) -> Work:
     """Answer runs/delete-tag."""
-    with store.database.write() as connection:
-        tracking.delete_tag(connection, request.require(), request.key)
-    return {}
+    return _silent(tracking.delete_tag, request.require(), request.key)
 
 
-def list_artifacts(store: Store, request: ListArtifacts) -> Wire:
-    """Answer artifacts/list."""
-    with store.database.read() as connection:
-        root = tracking.get_run(connection, request.require()).artifact_uri
-        below = tracking.check_path(request.path) if request.path else ""
-        folder = tracking.path_of_uri(f"{root}/{below}")
-        files = [file_message(file, below=below) for file in tracking.list_folder(connection, store.blobs, folder)]
-    return set_fields(root_uri=root, files=files)
+def _silent(change: Callable[..., None], *arguments: object) -> Work:
+    """Return the work of a change that is answered with an empty object."""
+
+    def work(session: Session) -> Wire:
+        change(session, *arguments)
+        return {}
+
+    return work
 
 
 ENDPOINTS = (
-    Endpoint(method="POST", path="runs/create", request=CreateRun, handle=create),
-    Endpoint(method="GET", path="runs/get", request=RunId, handle=get),
-    Endpoint(method="POST", path="runs/update", request=UpdateRun, handle=update),
-    Endpoint(method="POST", path="runs/delete", request=RunId, handle=delete),
-    Endpoint(method="POST", path="runs/restore", request=RunId, handle=restore),
-    Endpoint(method="POST", path="runs/search", request=SearchRuns, handle=search),
-    Endpoint(method="POST", path="runs/set-tag", request=SetTag, handle=set_tag),
-    Endpoint(method="POST", path="runs/delete-tag", request=DeleteTag, handle=delete_tag),
-    Endpoint(method="GET", path="artifacts/list", request=ListArtifacts, handle=list_artifacts),
+    Endpoint(method="POST", path="runs/create", request=CreateRun, write=create),
+    Endpoint(method="GET", path="runs/get", request=RunId, render=get),
+    Endpoint(method="POST", path="runs/update", request=UpdateRun, write=update),
+    Endpoint(method="POST", path="runs/delete", request=RunId, write=delete),
+    Endpoint(method="POST", path="runs/restore", request=RunId, write=restore),
+    Endpoint(method="POST", path="runs/search", request=SearchRuns, render=search),
+    Endpoint(method="POST", path="runs/set-tag", request=SetTag, write=set_tag),
+    Endpoint(method="POST", path="runs/delete-tag", request=DeleteTag, write=delete_tag),
 )

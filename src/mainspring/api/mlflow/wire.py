@@ -20,6 +20,7 @@ from mainspring.core import InvalidInput
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Required = Annotated[str, msgspec.Meta(min_length=1)]
 Wire = dict[str, Any]
+MAX_PARAMETERS = 10_000
 T = TypeVar("T", bound=msgspec.Struct)
 
 _PATH = re.compile(r" - at `([^`]*)`$")
@@ -39,8 +40,6 @@ def decode(body: bytes, type: type[T]) -> T:
         body = b"{}"
     try:
         return msgspec.json.decode(body, type=type, strict=False)
-    except msgspec.ValidationError as error:
-        raise _explain(error, read_json(body)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return convert(read_json(body), type)
 
@@ -50,7 +49,7 @@ def read_query(query: bytes, type: type[msgspec.Struct]) -> Wire:
     document: Wire = {}
     lists = {name for name, field in type.__annotations__.items() if "list" in str(field)}
     try:
-        pairs = parse_qsl(query.decode(), keep_blank_values=True, max_num_fields=1000)
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
         raise InvalidInput("The query string cannot be read.") from error
     for name, value in pairs:
@@ -62,11 +61,15 @@ def read_query(query: bytes, type: type[msgspec.Struct]) -> Wire:
 
 
 def convert(document: object, type: type[T]) -> T:
-    """Check a decoded document against a request type; null means unset."""
+    """Check a decoded document against a request type; a field that is null is not set."""
+    given = None
     try:
-        return msgspec.convert(document, type, strict=False)
+        given = _without_nulls(document)
+        return msgspec.convert(given, type, strict=False)
     except msgspec.ValidationError as error:
-        raise _explain(error, document) from error
+        raise _explain(error, given) from error
+    except RecursionError as error:
+        raise InvalidInput("The request body is nested too deeply.", hint="Send one flat JSON object.") from error
 
 
 def encode(document: Wire) -> bytes:
@@ -110,23 +113,35 @@ def read_json(body: bytes) -> object:
         raise InvalidInput("The request body is not valid JSON.", hint="Send one JSON object, in UTF-8.") from error
 
 
+def _without_nulls(document: object) -> object:
+    """Return a document without the fields that are null, at any depth; an element that is null stays."""
+    if isinstance(document, dict):
+        return {name: _without_nulls(value) for name, value in document.items() if value is not None}
+    if isinstance(document, list):
+        return [_without_nulls(value) for value in document]
+    return document
+
+
 def _explain(error: msgspec.ValidationError, document: object) -> InvalidInput:
     text = str(error)
     missing = _MISSING.search(text)
     path = _PATH.search(text)
     where = path[1] if path else ""
     if missing is not None:
-        return _missing(missing[1])
+        above = where.removeprefix("$").removeprefix(".")
+        return missing_parameter(f"{above}.{missing[1]}" if above else missing[1])
     value = _find(document, where)
     name = re.sub(r"\[[^\]]*\]", "", where.rpartition(".")[2]) or "request"
     if value == "" and "length >= 1" in text:
-        return _missing(name)
-    shown = json.dumps(value, default=str)[:200]
-    reason = _PATH.sub("", text)
-    return InvalidInput(f"Invalid value {shown} for parameter '{name}' supplied", hint=f"({reason}, at {where or '$'})")
+        return missing_parameter(name)
+    shown = json.dumps(value, default=str, sort_keys=True, separators=(",", ":"))[:200]
+    kind = type(value).__name__
+    hint = f"Hint: Value was of type '{kind}'. See the API docs for more information about request parameters."
+    return InvalidInput(f"Invalid value {shown} for parameter '{name}' supplied: ", hint=hint)
 
 
-def _missing(name: str) -> InvalidInput:
+def missing_parameter(name: str) -> InvalidInput:
+    """Return the error for a parameter that has to be there, in MLflow's words."""
     return InvalidInput(
         f"Missing value for required parameter '{name}'.",
         hint="See the API docs for more information about request parameters.",
