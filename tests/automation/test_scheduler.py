@@ -124,7 +124,7 @@ def test_a_training_started_by_hand_counts_as_the_last_one(store: Store, clock: 
                     code={},
                     outputs={},
                     warnings=[],
-                )  # fmt: skip
+                )
             )
 
     def last() -> LastTraining | None:

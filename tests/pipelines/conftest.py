@@ -13,7 +13,8 @@ import pytest
 from mainspring.blobs import LocalBlobs
 from mainspring.core import SystemClock
 from mainspring.db import Database
-from mainspring.pipelines import CompiledPipeline, Engine, ProcessLauncher, read_compiled
+from mainspring.pipelines import CompiledPipeline, Engine, ProcessLauncher, ir, read_compiled
+from mainspring.pipelines.component import Component, lift_component
 
 SAMPLES = Path(__file__).parent / "samples.py"
 COMPILE = """
@@ -55,3 +56,24 @@ def make_engine(launcher: ProcessLauncher, blobs: LocalBlobs, tmp_path: Path) ->
         return Engine(database, blobs, SystemClock(), **{**defaults, **options})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ir.ContainerSpec]:
+    """The containers of launcher_samples.py by function name, as the real compiler writes them."""
+    target = tmp_path_factory.mktemp("launcher-samples") / "everything.yaml"
+    script = str(Path(__file__).parent / "launcher_samples.py")
+    subprocess.run([sys.executable, "-W", "ignore", script, str(target)], check=True, capture_output=True)
+    executors = ir.read_pipeline(target.read_bytes()).deployment_spec.executors
+    found = {label.removeprefix("exec-").replace("-", "_"): executor.container for label, executor in executors.items()}
+    return {name: container for name, container in found.items() if container is not None}
+
+
+@pytest.fixture(scope="session")
+def lifted(containers: dict[str, ir.ContainerSpec]) -> dict[str, Component]:
+    return {name: lift_component(container) for name, container in containers.items()}
+
+
+@pytest.fixture(scope="session")
+def requests(containers: dict[str, ir.ContainerSpec]) -> dict[str, dict[str, object]]:
+    return {name: container.resources for name, container in containers.items()}

@@ -1,6 +1,6 @@
 """Small pipelines, written with kfp.dsl as users write them (kfp needs real annotations: no __future__ import)."""
 
-# ruff: noqa: I002, UP006, UP035, UP045, SIM115, PTH103, PTH109, PTH110, PTH123, PTH202
+# ruff: noqa: B006, I002, UP006, UP035, UP045, SIM115, PTH103, PTH109, PTH110, PTH123, PTH202
 
 from typing import Dict, List, NamedTuple, Optional
 
@@ -33,6 +33,11 @@ ALL = [
     "dying",
     "edited",
     "lingering",
+    "guarded",
+    "wide",
+    "mending",
+    "cleaning",
+    "thirty",
 ]
 
 
@@ -359,3 +364,85 @@ def linger(path: str, seconds: float):
 @dsl.pipeline
 def lingering(path: str, seconds: float = 60.0):
     linger(path=path, seconds=seconds)
+
+
+@dsl.component
+def linger_unless_killed(path: str, name: str, seconds: float) -> str:
+    import time
+
+    with open(path, "a") as file:
+        file.write(f"start {name}\n")
+    time.sleep(seconds)
+    with open(path, "a") as file:
+        file.write(f"end {name}\n")
+    return name
+
+
+@dsl.pipeline
+def guarded(path: str, words: str, seconds: float = 30.0):
+    with dsl.ExitHandler(last_words(path=words)):
+        first = linger_unless_killed(path=path, name="first", seconds=seconds)
+        linger_unless_killed(path=path, name="second", seconds=0.0).after(first)
+
+
+@dsl.pipeline
+def wide(path: str, seconds: float = 0.3, items: List[int] = [0, 1, 2, 3, 4, 5, 6, 7]):
+    with dsl.ParallelFor(items) as item:
+        task = note(path=path, name=f"n{item}", seconds=seconds)
+        task.set_caching_options(False)
+
+
+@dsl.component
+def fail_while(switch: str, path: str, name: str) -> str:
+    import os
+
+    with open(path, "a") as file:
+        file.write(f"{name}\n")
+    if os.path.exists(switch):
+        raise RuntimeError(f"{switch} is there")
+    return name
+
+
+@dsl.pipeline
+def mending(path: str, switch: str, words: str) -> str:
+    with dsl.ExitHandler(last_words(path=words)):
+        note(path=path, name="steady")
+        with dsl.ParallelFor(["a", "b"]) as item:
+            kept = say(text=item)
+            fail_while(switch=switch, path=path, name=kept.output)
+    return say(text="end").output
+
+
+@dsl.pipeline
+def cleaning(path: str):
+    fail(message="x")
+    say(text="a").set_caching_options(False)
+
+
+@dsl.component
+def effect(folder: str, name: str, before: list) -> str:
+    """Leave a mark, and hold a lock, so that a task that ran more often than recorded, or twice at once, is seen."""
+    import fcntl
+    import os
+    import time
+
+    with open(f"{folder}/running/{name}", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(f"{folder}/{name}.starts", "a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.02)
+    return name
+
+
+@dsl.pipeline
+def thirty(folder: str) -> List[str]:
+    layer = [effect(folder=folder, name=f"a{index}", before=[]) for index in range(5)]
+    for letter in "bcd":
+        layer = [
+            effect(folder=folder, name=f"{letter}{index}", before=[layer[index].output, layer[(index + 1) % 5].output])
+            for index in range(5)
+        ]
+    with dsl.ParallelFor([0, 1, 2, 3, 4, 5, 6, 7, 8]) as item:
+        inner = effect(folder=folder, name=f"loop{item}", before=[layer[0].output])
+    effect(folder=folder, name="last", before=dsl.Collected(inner.output))
+    return dsl.Collected(inner.output)

@@ -117,7 +117,7 @@ def test_a_killed_zygote_is_replaced_and_the_task_runs_again(make_engine, sqlite
 
     def kill():
         wait_for_lines(log, 2)
-        os.kill(launcher._zygote.pid, signal.SIGKILL)
+        os.kill(launcher.zygote_pids[0], signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()

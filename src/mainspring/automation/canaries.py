@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from functools import reduce
+
 import msgspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from mainspring.core import NotFound
@@ -20,17 +27,10 @@ from mainspring.delivery import (
     start_rollout,
 )
 from mainspring.lineage import Store
-from mainspring.monitoring import pair_losses, prediction_frame
+from mainspring.monitoring import frame_labels, join_labels, order_rows, pair_losses, table_frame
 from mainspring.registry import ModelVersion, alias_history, get_version, materialise, resolve_alias, set_alias
-from mainspring.serving import (
-    PredictionRecord,
-    Variant,
-    has_failures,
-    newest_label,
-    read_labels,
-    read_records,
-    write_deployment,
-)
+from mainspring.serving import Variant, has_failures, newest_label, read_labels, read_tables, write_deployment
+from mainspring.serving.columnar import record_table
 
 CHAMPION = "champion"
 LOOK_EVERY_MS = 60_000
@@ -118,31 +118,45 @@ def look_at_canary(store: Store, rollout: Rollout) -> bool:
 
 
 def gather_evidence(store: Store, rollout: Rollout) -> RolloutEvidence:
-    """Read the canary's records and labels since it started.
+    """Read the canary's records and labels since it started, table by table; of its features, labels' keys only.
 
     Rows whose label may still be missing are left out: a late flight is labelled later than a punctual one, so the
     labels that are there first are a biased sample.
     """
     folder = store.settings.endpoint_folder(rollout.endpoint)
     now = store.clock.now_ms()
-    records = list(read_records(folder / "predictions", rollout.started_at, now))
     versions = {"canary": rollout.candidate_version, CHAMPION: rollout.champion_version}
-    records = [record for record in records if record.version == versions.get(record.variant)]
-    settled = [record for record in records if record.received_at < now - _label_delay(store, rollout.endpoint)]
-    frame = prediction_frame(settled, read_labels(folder / "labels", start_ms=rollout.started_at))
-    pairs = pair_losses(frame, "canary", CHAMPION)
+    settled = now - _label_delay(store, rollout.endpoint)
+    labels = frame_labels(read_labels(folder / "labels", start_ms=rollout.started_at))
+    frames: list[pl.DataFrame] = [table_frame(record_table([]))]
+    errors: Counter[str] = Counter()
+    for table in read_tables(folder / "predictions", rollout.started_at, now):
+        ours = of_versions(table, versions)
+        errors.update(count_errors(ours))
+        frames.append(table_frame(ours.filter(pc.less(ours.column("received_at"), settled)), labels.key_columns))
+    pairs = pair_losses(join_labels(order_rows(frames), labels), "canary", CHAMPION)
     return RolloutEvidence(
         losses=pairs.differences,
         requests=pairs.requests,
-        canary_errors=count_errors(records, "canary"),
-        champion_errors=count_errors(records, CHAMPION),
+        canary_errors=errors["canary"],
+        champion_errors=errors[CHAMPION],
         windows=(now - rollout.started_at) // _window(store, rollout.endpoint),
     )
 
 
-def count_errors(records: list[PredictionRecord], variant: str) -> int:
-    """Count the requests a variant was to answer and failed on; what a client did wrong is not its fault."""
-    return sum(record.status >= 500 for record in records if record.variant == variant and not record.shadow)
+def of_versions(table: pa.Table, versions: Mapping[str, str]) -> pa.Table:
+    """Keep the records of the named variants where they are of the named versions."""
+    matches = [
+        pc.and_(pc.equal(table.column("variant"), variant), pc.equal(table.column("version"), version))
+        for variant, version in versions.items()
+    ]
+    return table.filter(reduce(pc.or_, matches))
+
+
+def count_errors(table: pa.Table) -> Counter[str]:
+    """Count the requests each variant was to answer and failed on; what a client did wrong is not its fault."""
+    failed = table.filter(pc.and_(pc.invert(table.column("shadow")), pc.greater_equal(table.column("status"), 500)))
+    return Counter(failed.column("variant").to_pylist())
 
 
 def reconcile_endpoint(store: Store, name: str, config: EndpointConfig) -> bool:

@@ -23,11 +23,14 @@ import msgspec
 
 from mainspring.automation.arrivals import take_arrivals
 from mainspring.automation.canaries import Rollouts, restore_deployments
+from mainspring.automation.recurring import fire_schedules
 from mainspring.automation.retraining import consider_retraining, decide_what_is_left
+from mainspring.automation.run_queue import RunQueue
 from mainspring.automation.training import Trainer
 from mainspring.automation.watching import measure_due_windows
 from mainspring.core import FixedClock, MainspringError, SystemClock
 from mainspring.lineage import Store
+from mainspring.monitoring import seal_logs
 
 log = logging.getLogger("mainspring.scheduler")
 
@@ -74,7 +77,7 @@ def run_scheduler(store: Store) -> None:
     at_moment = replace(store, clock=moment)
     rollouts = Rollouts(at_moment)
     attempt = Attempts()
-    with Trainer(store) as trainer:
+    with Trainer(store) as trainer, RunQueue(store) as queue:
         passed, rest = 0.0, pause
         while not stopping.wait(rest):
             now = store.clock.now_ms()
@@ -83,7 +86,7 @@ def run_scheduler(store: Store) -> None:
                 continue
             passed = perf_counter()
             moment.time_ms = now
-            idle = run_pass(at_moment, trainer, rollouts, attempt)
+            idle = run_pass(at_moment, trainer, rollouts, queue, attempt)
             rest = max(pause, BUSY_PASS_SECONDS) if trainer.is_busy else pause  # leave the cores to the training
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:
@@ -91,7 +94,7 @@ def run_scheduler(store: Store) -> None:
                 last = state
 
 
-def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts, attempt: Attempts) -> bool:
+def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts, queue: RunQueue, attempt: Attempts) -> bool:
     """Do everything that is due now; return whether nothing is left to do until time moves on.
 
     Each stage stands alone: a monitor that cannot be measured does not keep a rollout from going on.
@@ -99,8 +102,11 @@ def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts, attempt: Attemp
     stages: list[tuple[str, Callable[[], bool]]] = [
         ("arrivals", lambda: bool(take_arrivals(store))),
         *((f"monitor {name}", partial(watch, store, name)) for name in store.project.monitors),
+        ("schedules", lambda: fire_schedules(store)),
         ("training", trainer.tend),
+        ("queued runs", queue.tend),
         ("rollouts", rollouts.reconcile),
+        ("sealing", lambda: seal_logs(store)),
     ]
     unsettled = [stage for stage, work in stages if attempt(stage, work)]
     return not unsettled

@@ -121,6 +121,7 @@ def open_engine(store: Store, launcher: Launcher, *, tracking: str | None = None
         store.clock,
         launcher=launcher,
         work_folder=store.settings.home / "work",
+        secrets_folder=store.settings.secrets_folder,
         actor=store.actor,
         task_environment=task_environment(
             store.settings, tracking_url=tracking_url(store) if tracking is None else tracking

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from mainspring.core import to_ms
@@ -19,14 +21,15 @@ from mainspring.monitoring import (
     Window,
     due_windows,
     last_window_end,
-    measure_window,
+    measure_tables,
     read_signals,
     save_report,
 )
 from mainspring.registry import ModelVersion, list_versions
-from mainspring.serving import PredictionRecord, first_record_at, read_labels, read_records
+from mainspring.serving import first_record_at, read_labels, read_tables
 from mainspring.tracking import read_run_artifact
 
+_ANSWER_COLUMNS = ("version", "rows", "shadow", "status")
 HOLDOUT_TAG = "holdout_log_loss"
 
 
@@ -60,15 +63,15 @@ def measure(store: Store, name: str, config: MonitorConfig, window: Window) -> M
     """Measure one window, keep the report with its signals, and raise an alert for those that need attention."""
     folder = store.settings.endpoint_folder(config.endpoint)
     model = store.project.endpoints[config.endpoint].model
-    records = list(read_records(folder / "predictions", window.start, window.end))
+    log = folder / "predictions"
     with store.database.read() as connection:
         versions = list_versions(connection, model)
         expected = expected_losses(versions)
-        answering = _most_answers(records, versions)
+        answering = _most_answers(read_tables(log, window.start, window.end, columns=_ANSWER_COLUMNS), versions)
         profile, schema = _reference(store, connection, answering) if answering else (None, None)
-    report = measure_window(
+    report = measure_tables(
         window,
-        records,
+        read_tables(log, window.start, window.end),
         read_labels(folder / "labels", start_ms=window.start),
         reference=profile,
         schema=schema,
@@ -98,12 +101,14 @@ def _finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _most_answers(records: Sequence[PredictionRecord], versions: Sequence[ModelVersion]) -> ModelVersion | None:
+def _most_answers(tables: Iterable[pa.Table], versions: Sequence[ModelVersion]) -> ModelVersion | None:
     """Return the version that answered most rows of a window."""
     rows: Counter[str] = Counter()
-    for record in records:
-        if not record.shadow and record.status == 200:
-            rows[record.version] += record.rows
+    for table in tables:
+        answered = table.filter(pc.and_(pc.invert(table.column("shadow")), pc.equal(table.column("status"), 200)))
+        sums = answered.group_by("version").aggregate([("rows", "sum")])
+        for version, count in zip(sums["version"].to_pylist(), sums["rows_sum"].to_pylist(), strict=True):
+            rows[version] += count
     known = {version.version: version for version in versions}
     return next((known[version] for version, _ in rows.most_common() if version in known), None)
 

@@ -182,7 +182,9 @@ def register_model(name: str, *, run_id: str, verdict: ArtifactFile, model: Arti
     version = (
         again[0]
         if again
-        else client.create_model_version(name, f"models:/{outputs[0].model_id}", run_id, tags=with_tags)
+        else client.create_model_version(
+            name, f"models:/{outputs[0].model_id}", run_id, tags=with_tags, model_id=outputs[0].model_id
+        )
     )
     model.metadata["registered"] = f"models:/{name}/{version.version}"
     return str(version.version)

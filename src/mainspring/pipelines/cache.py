@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
+import sqlalchemy as sa
 
 from mainspring.blobs import LocalBlobs, digest_of, read_tree
 from mainspring.core import Corrupt, InvalidInput, NotFound
-from mainspring.pipelines.component import PythonComponent
-from mainspring.pipelines.plan import TaskPlan
+from mainspring.pipelines.component import ContainerComponent
+from mainspring.pipelines.plan import DagPlan
+from mainspring.pipelines.records import TaskRun, find_results
+from mainspring.pipelines.schedule import ReadyTask
 from mainspring.pipelines.values import ArtifactValue, Values
 
 
-def cache_key(task: TaskPlan, component: PythonComponent, inputs: Values) -> str:
+class CacheDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided about using an earlier result for a task, and why; ``found`` is the one that is used."""
+
+    key: str
+    reason: str
+    found: TaskRun | None = None
+
+
+def decide_cache(
+    connection: sa.Connection,
+    blobs: LocalBlobs,
+    item: ReadyTask,
+    environment: Mapping[str, str],
+    *,
+    use_cache: bool,
+    is_first: bool,
+) -> CacheDecision:
+    """Look for an earlier result that may stand in for a task; its bytes are hashed again before it does."""
+    key = cache_key(item, environment)
+    if not use_cache:
+        return CacheDecision(key=key, reason="off: the run was started without the cache")
+    if not item.caches:
+        return CacheDecision(key=key, reason="off: the pipeline switches it off for this task")
+    if not is_first:
+        return CacheDecision(key=key, reason="off: another attempt, after one that did not end well")
+    found = find_results(connection, key)
+    for result in found:
+        if is_intact(blobs, result.outputs):
+            return CacheDecision(key=key, reason=f"hit: the result of run {result.run_id}", found=result)
+    if found:
+        return CacheDecision(key=key, reason=f"miss: the bytes of run {found[0].run_id} are gone or were changed")
+    return CacheDecision(key=key, reason="miss: no earlier result with this definition and these inputs")
+
+
+def cache_key(ready: ReadyTask, environment: Mapping[str, str]) -> str:
     """Return the key of a task's result.
 
-    It covers the component's definition, the parameters, what the input artifacts hold (not where they came
-    from) and the outputs that are declared; a ``cacheKey`` of the pipeline's author replaces all of it but the
-    component's name.
+    It covers the component's definition (source or command, image, requirements), the variables it sets, the
+    parameters, what the input artifacts hold (not where they came from) and the outputs that are declared; a
+    ``cacheKey`` of the pipeline's author replaces all of it but the component's name.
     """
+    task = ready.task
+    assert not isinstance(task.body, DagPlan)
     if task.cache_key:
-        return digest_of(msgspec.json.encode(["key", task.cache_key, component.function]))
-    artifacts = {
-        name: [value.type, value.kind, value.digest, value.metadata] for name, value in inputs.artifacts.items()
-    }
+        return digest_of(msgspec.json.encode(["key", task.cache_key, task.component]))
     interface = task.interface
     outputs = [
         {name: parameter.type for name, parameter in interface.output_parameters.items()},
-        {name: spec.artifact_type.schema_title for name, spec in interface.output_artifacts.items()},
+        {name: spec.artifact_type.title for name, spec in interface.output_artifacts.items()},
     ]
-    document = ["content", component.digest, inputs.parameters, artifacts, outputs]
+    artifacts = {name: _content(value) for name, value in ready.inputs.artifacts.items()}
+    lists = {name: [_content(value) for value in values] for name, values in ready.inputs.lists.items()}
+    parameters = ready.given if isinstance(task.body, ContainerComponent) else ready.inputs.parameters
+    document = ["content", task.body.digest, dict(environment), parameters, artifacts, lists, outputs]
     return digest_of(msgspec.json.encode(document, order="deterministic"))
+
+
+def _content(value: ArtifactValue) -> list[Any]:
+    """Return what makes an artifact what it is: its bytes, or its address when it has none here."""
+    return [value.type, value.kind, value.digest, value.digest or value.uri, value.metadata]
 
 
 def is_intact(blobs: LocalBlobs, outputs: Values) -> bool:
     """Say whether all bytes of a recorded result are still stored and still match their digests."""
     try:
-        for value in outputs.artifacts.values():
+        for _, value in outputs.all_artifacts():
             verify_artifact(blobs, value)
     except (Corrupt, NotFound, InvalidInput):
         return False

@@ -43,6 +43,8 @@ def read_compiled(data: bytes) -> CompiledPipeline:
 def compile_pipeline(project_folder: Path, file: str, function: str, cache_folder: Path) -> CompiledPipeline:
     """Compile a pipeline, or return the earlier result if no source file of it has changed.
 
+    An empty ``function`` means the one pipeline the file defines.
+
     Raises `InvalidInput` with one line when the user's file does not compile.
     """
     path = (project_folder / file).resolve()
@@ -79,7 +81,9 @@ def _compile(path: Path, function: str, project_folder: Path) -> _Cached:
         )
         answer = _answer(finished)
         if "error" in answer:
-            raise InvalidInput(f"{path} does not compile: {answer['error']}.", hint=f"Compile {function} with kfp.")
+            raise InvalidInput(
+                f"{path} does not compile: {answer['error']}.", hint="Compile it with kfp to see it all."
+            )
         sources = {source: digest_of_file(Path(source)) for source in answer["sources"]}
         return _Cached(sources=sources, ir=output.read_text())
 

@@ -1,28 +1,47 @@
-"""The engine: creates runs of compiled pipelines and executes them, or what is left of them."""
+"""The engine: creates runs of compiled pipelines, executes them or what is left of them, stops and retries them."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from sqlalchemy.exc import OperationalError
+
 from mainspring.blobs import LocalBlobs
-from mainspring.core import Clock, Conflict, InvalidInput, NotFound, new_id
+from mainspring.core import Clock, Conflict, InvalidInput, NotFound, SystemClock, Unavailable, new_id
 from mainspring.db import Database
+from mainspring.pipelines.attempt import Workplace, attempt_folder
 from mainspring.pipelines.compile import CompiledPipeline
-from mainspring.pipelines.component import PythonComponent
-from mainspring.pipelines.execution import RunExecution, TaskProgress, Workplace, attempt_folder
+from mainspring.pipelines.component import read_resources
+from mainspring.pipelines.execution import RunExecution, TaskProgress
+from mainspring.pipelines.forecast import Forecast, forecast
+from mainspring.pipelines.importing import split_arguments, store_arguments
 from mainspring.pipelines.ir import normalise_numbers, read_pipeline
-from mainspring.pipelines.journal import Journal
+from mainspring.pipelines.journal import Journal, new_task
 from mainspring.pipelines.launchers import Launcher
-from mainspring.pipelines.plan import Plan, TaskPlan, leaves, make_plan, waits_of
-from mainspring.pipelines.records import PipelineRun, TaskRun, get_run, insert_run, list_tasks
+from mainspring.pipelines.leases import LeaseTimes, Presence, find_worker, is_alive
+from mainspring.pipelines.placeholders import has_placeholder
+from mainspring.pipelines.plan import DagPlan, Importer, Plan, leaves, places
+from mainspring.pipelines.planner import make_plan
+from mainspring.pipelines.records import (
+    PipelineRun,
+    get_run,
+    get_task,
+    hold_run,
+    insert_run,
+    list_tasks,
+    update_run,
+    update_task,
+)
 from mainspring.pipelines.values import Values, fit_arguments
+from mainspring.pipelines.worker import find_plan, run_worker
+
+_NOT_DONE = ("FAILED", "SKIPPED", "CANCELED", "OFFERED", "RUNNING")
 
 
 class Engine:
@@ -39,15 +58,32 @@ class Engine:
         actor: str,
         task_environment: Mapping[str, str] | None = None,
         max_parallel: int = 2,
+        secrets_folder: Path | None = None,
+        lease_clock: Clock | None = None,
+        times: LeaseTimes | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
-        self._launcher = launcher
-        self._work_folder = work_folder
         self._actor = actor
-        self._environment = dict(task_environment or {})
-        self._max_parallel = max_parallel
+        self._work_folder = work_folder
+        self._place = Workplace(
+            database=database,
+            blobs=blobs,
+            launcher=launcher,
+            journal=Journal(clock=clock, actor=actor, versions=_versions()),
+            work_folder=work_folder,
+            secrets_folder=secrets_folder or work_folder.parent,
+            environment=dict(task_environment or {}),
+            max_parallel=max_parallel,
+            lease_clock=lease_clock or SystemClock(),
+            times=times or LeaseTimes(),
+        )
+
+    @property
+    def place(self) -> Workplace:
+        """Where and with what this engine works."""
+        return self._place
 
     def create_run(
         self,
@@ -58,21 +94,48 @@ class Engine:
         cause: str | None = None,
         code: dict[str, Any] | None = None,
         use_cache: bool = True,
+        queued: bool = False,
     ) -> str:
-        """Record a run and return its id; raise `InvalidInput` for whatever could not run, before anything starts."""
+        """Record a run and return its id; raise `InvalidInput` for whatever could not run, before anything starts.
+
+        Artifacts are given among the parameters, as a path, a URI or ``{"uri": …, "metadata": {…}}``. A ``queued``
+        run waits for any worker.
+        """
         plan = make_plan(read_pipeline(compiled.ir))
-        self._refuse(plan)
-        owner = f"The pipeline {pipeline!r}"
-        arguments = fit_arguments(normalise_numbers(parameters), plan.interface.parameters, owner)
-        run = PipelineRun(
+        self.check(plan)
+        run = self._draft(plan, compiled, pipeline, parameters)
+        run = msgspec.structs.replace(
+            run, cause=cause, code=code or {}, use_cache=use_cache, desired="RUNNING" if queued else ""
+        )
+        tasks = [new_task(run.id, position, place) for position, place in enumerate(places(plan.root))]
+        with self._database.write() as connection:
+            artifacts = self._place.journal.record_arguments(connection, run)
+            insert_run(connection, msgspec.structs.replace(run, artifacts=artifacts), tasks)
+        return run.id
+
+    def forecast(
+        self, compiled: CompiledPipeline, *, pipeline: str, parameters: dict[str, Any], use_cache: bool = True
+    ) -> list[Forecast]:
+        """Say for each task whether a run now would take it from the cache, run it, or cannot know yet; record nothing.
+
+        Raises what `create_run` raises.
+        """
+        plan = make_plan(read_pipeline(compiled.ir))
+        self.check(plan)
+        run = self._draft(plan, compiled, pipeline, parameters)
+        return forecast(self._place, plan, msgspec.structs.replace(run, use_cache=use_cache))
+
+    def _draft(self, plan: Plan, compiled: CompiledPipeline, pipeline: str, given: Mapping[str, Any]) -> PipelineRun:
+        arguments, artifacts = self._arguments(plan, pipeline, given)
+        return PipelineRun(
             id=new_id(self._clock),
             pipeline=pipeline,
             name=plan.name,
             state="PENDING",
             actor=self._actor,
-            cause=cause,
+            cause=None,
             ir_digest=self._blobs.put(compiled.ir),
-            use_cache=use_cache,
+            use_cache=True,
             execution_id=None,
             started_event=None,
             error="",
@@ -80,18 +143,18 @@ class Engine:
             started_at=None,
             ended_at=None,
             parameters=arguments,
-            code=code or {},
+            artifacts=artifacts,
+            code={},
             outputs=Values(),
             warnings=plan.warnings,
         )
-        waits = dict(waits_of(plan.root))
-        tasks = [
-            _new_task(run.id, position, address, task, upstream=waits[address])
-            for position, (address, task) in enumerate(leaves(plan.root))
-        ]
-        with self._database.write() as connection:
-            insert_run(connection, run, tasks)
-        return run.id
+
+    def _arguments(self, plan: Plan, pipeline: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], Values]:
+        """Return the parameters and artifacts a pipeline is given; raise `InvalidInput` that names what is wrong."""
+        owner = f"The pipeline {pipeline!r}"
+        parameters, artifacts = split_arguments(normalise_numbers(dict(given)), plan.interface.artifacts, owner)
+        fitted = fit_arguments(parameters, plan.interface.parameters, owner)
+        return fitted, store_arguments(artifacts, plan.interface.artifacts, self._blobs, Path.cwd())
 
     def execute(self, run_id: str, *, on_progress: Callable[[TaskProgress], None] | None = None) -> PipelineRun:
         """Run, or go on with, a run until it has ended; tasks that are finished do not run again.
@@ -102,84 +165,108 @@ class Engine:
             run = get_run(connection, run_id)
         if run.state not in ("PENDING", "RUNNING"):
             return run
-        with self._lease(run_id):
-            plan = make_plan(read_pipeline(self._blobs.read(run.ir_digest)))
-            journal = Journal(clock=self._clock, actor=self._actor, versions=_versions())
-            with self._database.write() as connection:
-                run = journal.begin_run(connection, run_id)
-            if run.state != "RUNNING":
-                return run
-            workplace = Workplace(
-                database=self._database,
-                blobs=self._blobs,
-                launcher=self._launcher,
-                journal=journal,
-                work_folder=self._work_folder,
-                environment=self._environment,
-                max_parallel=self._max_parallel,
-            )
-            return RunExecution(workplace, run, plan, on_progress).run()
+        plan = make_plan(read_pipeline(self._blobs.read(run.ir_digest)))
+        place = self._place
+        slots = place.max_parallel
+        try:
+            with Presence(self._database, place.lease_clock, self._work_folder, slots=slots, times=place.times) as here:
+                with self._database.write() as connection:
+                    begun = place.journal.begin_run(connection, run_id, here, place.lease_clock)
+                if plan.has_workspace:
+                    (self._work_folder.absolute() / run_id / "workspace").mkdir(parents=True, exist_ok=True)
+                return RunExecution(place, begun, plan, here, on_progress).run()
+        except OperationalError as error:
+            reason = str(error.orig).splitlines()[0]
+            raise Unavailable(
+                f"What happens in run {run_id} cannot be recorded: {reason}.",
+                hint=f"Make the database work again (is the disk full?), then: mainspring resume {run_id}",
+            ) from error
 
-    def task_log(self, run_id: str, address: str) -> Path:
+    def work(self, stopping: threading.Event, *, on_progress: Callable[[TaskProgress], None] | None = None) -> None:
+        """Run tasks that other engines offer, and runs that wait for anybody, until told to stop."""
+        run_worker(
+            self._place, lambda run_id: self.execute(run_id, on_progress=on_progress), stopping, on_progress=on_progress
+        )
+
+    def cancel(self, run_id: str, *, force: bool = False) -> PipelineRun:
+        """Ask for a run to be stopped; one that nobody executes is canceled at once. ``force`` stops exit tasks too."""
+        place = self._place
+        with self._database.write() as connection:
+            run = hold_run(connection, run_id)
+            if run.state not in ("PENDING", "RUNNING"):
+                raise Conflict(f"Run {run_id} has ended already: {run.state}.", hint="See: mainspring runs")
+            update_run(connection, run_id, desired="KILLED" if force else "CANCELED")
+            owner = find_worker(connection, run.owner) if run.owner else None
+            if run.state == "RUNNING" and is_alive(owner, place.lease_clock):
+                return get_run(connection, run_id)
+            if run.state == "RUNNING":
+                return self._cancel_abandoned(connection, run)
+            for task in list_tasks(connection, run_id):
+                place.journal.change(connection, task, state="CANCELED", error="the run was canceled")
+            update_run(connection, run_id, state="CANCELED", ended_at=self._clock.now_ms(), desired="")
+            return get_run(connection, run_id)
+
+    def _cancel_abandoned(self, connection: Any, run: PipelineRun) -> PipelineRun:  # noqa: ANN401
+        journal = self._place.journal
+        update_run(connection, run.id, token=run.token + 1)
+        for task in list_tasks(connection, run.id):
+            if task.state in ("PENDING", "OFFERED", "RUNNING"):
+                journal.cancel_task(connection, run, task)
+        return journal.finish_run(connection, run, "CANCELED", "The run was canceled.", Values(), took_ms=0)
+
+    def retry(self, run_id: str, *, queued: bool = False) -> int:
+        """Make a run that ended badly go on: what failed, and what was left out because of it, waits again.
+
+        Returns how many tasks wait; `execute` runs them. Tasks that are finished stay so, unless they get other
+        inputs now, or ran because something before them had failed. A ``queued`` run waits for any worker.
+        """
+        with self._database.write() as connection:
+            run = hold_run(connection, run_id)
+            if run.state not in ("FAILED", "CANCELED"):
+                raise Conflict(
+                    f"Run {run_id} is {run.state}: there is nothing to retry.",
+                    hint=f"Go on with it: mainspring resume {run_id}" if run.state in ("PENDING", "RUNNING") else "",
+                )
+            plan = make_plan(read_pipeline(self._blobs.read(run.ir_digest)))
+            count = 0
+            for task in list_tasks(connection, run_id):
+                if task.state in _NOT_DONE or _ran_after_failure(plan, task.address):
+                    count += 1
+                    update_task(
+                        connection, run_id, task.address, state="PENDING", failures=0, error="", due_ms=None,
+                        ended_at=None,
+                    )  # fmt: skip
+            desired = "RUNNING" if queued else ""
+            update_run(connection, run_id, state="PENDING", error="", desired=desired, ended_at=None)
+        return count
+
+    def task_log(self, run_id: str, task: str) -> Path:
         """Return the path of the log of a task's last attempt; raise `NotFound` when it has none."""
         with self._database.read() as connection:
-            tasks = {task.address: task for task in list_tasks(connection, run_id)}
-        path = attempt_folder(self._work_folder, tasks[address]).log if address in tasks else None
-        if path is None or not path.is_file():
-            raise NotFound(f"There is no log of the task {address!r} of run {run_id}.", hint="Did the task run?")
+            found = get_task(connection, run_id, task)
+        path = attempt_folder(self._work_folder, found).log
+        if not path.is_file():
+            raise NotFound(f"There is no log of the task {task!r} of run {run_id}.", hint=f"It is {found.state}.")
         return path
 
-    def _refuse(self, plan: Plan) -> None:
-        problems = [
-            f"task {address}: {reason}"
-            for address, task in leaves(plan.root)
-            if isinstance(task.body, PythonComponent) and (reason := self._launcher.refuse(task.body))
-        ]
+    def check(self, plan: Plan) -> None:
+        """Raise `InvalidInput` with everything in a plan that the launcher cannot run."""
+        problems: dict[str, None] = {}
+        for address, task in leaves(plan.root):
+            if isinstance(task.body, DagPlan | Importer):
+                continue
+            resources = read_resources({} if has_placeholder(task.resources) else task.resources)
+            if reason := self._place.launcher.refuse(task.body, resources):
+                problems[f"task {address}: {reason}"] = None
         if problems:
             raise InvalidInput(
                 f"The pipeline {plan.name!r} cannot run here: {'; '.join(problems)}.",
                 hint="Install what is missing; nothing was started and nothing is installed for you.",
             )
 
-    @contextmanager
-    def _lease(self, run_id: str) -> Iterator[None]:
-        """Hold the run: the lock dies with this process, however it dies."""
-        folder = self._work_folder / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Conflict(
-                    f"The run {run_id} is being executed by another process.", hint="Wait for it."
-                ) from error
-            yield
-        finally:
-            os.close(descriptor)
 
-
-def _new_task(run_id: str, position: int, address: str, task: TaskPlan, *, upstream: tuple[str, ...]) -> TaskRun:
-    assert isinstance(task.body, PythonComponent)
-    return TaskRun(
-        run_id=run_id,
-        address=address,
-        position=position,
-        name=task.name,
-        state="PENDING",
-        attempt=0,
-        failures=0,
-        execution_id=None,
-        cached_from=None,
-        cache_key=None,
-        component_digest=task.body.digest,
-        error="",
-        started_at=None,
-        ended_at=None,
-        upstream=upstream,
-        inputs=Values(),
-        outputs=Values(),
-    )
+def _ran_after_failure(plan: Plan, address: str) -> bool:
+    return find_plan(plan.root, address).runs_after_failure
 
 
 def _versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from mainspring.core import InvalidInput
 from mainspring.pipelines import ir
 from mainspring.pipelines.cache import verify_artifact
 from mainspring.pipelines.plan import Interface
-from mainspring.pipelines.values import ArtifactValue, Values, fit_parameter
+from mainspring.pipelines.values import ArtifactKind, ArtifactValue, Values, fit_parameter
 
 STORED_DIGEST = "mainspring_digest"
 """Metadata key with which a component says that an artifact's bytes are in the store already."""
@@ -60,16 +60,19 @@ class TaskFolder(msgspec.Struct, frozen=True):
         return self.root / "output-parameters" / name
 
 
-def hand_over(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, inputs: Values) -> None:
-    """Write the inputs of a task into its folder; raise `Corrupt` when stored bytes are not what was recorded."""
+def hand_over(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, inputs: Values) -> dict[str, Any]:
+    """Write the inputs of a task into its folder and return KFP's ExecutorInput.
+
+    Raises `Corrupt` when stored bytes are not what was recorded.
+    """
     folder.outputs.mkdir(parents=True)
     (folder.root / "work").mkdir()
     document = {
         "inputs": {
             "parameterValues": inputs.parameters,
             "artifacts": {
-                name: {"artifacts": [_input_artifact(folder, blobs, name, value)]}
-                for name, value in inputs.artifacts.items()
+                name: {"artifacts": [_input_artifact(folder, blobs, place, value) for place, value in values]}
+                for name, values in _placed(inputs).items()
             },
         },
         "outputs": {
@@ -82,6 +85,7 @@ def hand_over(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, input
         },
     }
     folder.executor_input.write_bytes(msgspec.json.encode(document))
+    return document
 
 
 def take_back(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, owner: str) -> Values:
@@ -113,6 +117,16 @@ def take_back(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, owner
     return Values(parameters=parameters, artifacts=artifacts)
 
 
+def _placed(inputs: Values) -> dict[str, list[tuple[str, ArtifactValue]]]:
+    """Return the artifacts of each input with the name of the file that takes each."""
+    single = {name: [(name, value)] for name, value in inputs.artifacts.items()}
+    lists = {
+        name: [(f"{name}/{index}", value) for index, value in enumerate(values)]
+        for name, values in inputs.lists.items()
+    }
+    return single | lists
+
+
 def _input_artifact(folder: TaskFolder, blobs: LocalBlobs, name: str, value: ArtifactValue) -> dict[str, Any]:
     path = folder.root / "inputs" / name
     if value.kind == "file" and value.digest:
@@ -124,10 +138,15 @@ def _input_artifact(folder: TaskFolder, blobs: LocalBlobs, name: str, value: Art
         verify_artifact(blobs, value)
     return {
         "name": value.name,
-        "uri": value.uri if _SCHEME.match(value.uri) else str(path),
+        "uri": value.uri if _is_elsewhere(value) else str(path),
         "type": {"schemaTitle": value.type, "schemaVersion": value.schema_version},
         "metadata": value.metadata,
     }
+
+
+def _is_elsewhere(value: ArtifactValue) -> bool:
+    """Say whether the artifact's address is one the component has to follow itself."""
+    return bool(_SCHEME.match(value.uri)) or (value.kind == "empty" and value.uri.startswith("/"))
 
 
 def _output_artifact(folder: TaskFolder, name: str, spec: ir.ArtifactSpec) -> dict[str, Any]:
@@ -135,35 +154,42 @@ def _output_artifact(folder: TaskFolder, name: str, spec: ir.ArtifactSpec) -> di
     return {
         "name": name,
         "uri": str(folder.outputs / name),
-        "type": {"schemaTitle": schema.schema_title, "schemaVersion": schema.schema_version},
+        "type": {"schemaTitle": schema.title, "schemaVersion": schema.schema_version},
         "metadata": {},
     }
+
+
+def store_bytes(blobs: LocalBlobs, path: Path) -> tuple[ArtifactKind, str | None]:
+    """Store the file or folder at ``path``; return what it is and its digest (``empty`` when there is nothing)."""
+    if path.is_file():
+        return "file", blobs.put_file(path)
+    if path.is_dir():
+        return "folder", put_tree(blobs, path)
+    return "empty", None
 
 
 def _store_artifact(
     folder: TaskFolder, blobs: LocalBlobs, name: str, spec: ir.ArtifactSpec, produced: dict[str, Any]
 ) -> ArtifactValue:
+    """Store what the task left at the address it gave, or at the one it was given."""
     metadata = produced.get("metadata") or {}
-    uri = str(produced.get("custom_path") or produced.get("uri") or folder.outputs / name)
-    path = folder.root / "work" / uri
-    digest, kind = None, "empty"
-    if _SCHEME.match(uri):
-        path = folder.outputs / name
-    if path.is_file():
-        digest, kind = blobs.put_file(path), "file"
-    elif path.is_dir():
-        digest, kind = put_tree(blobs, path), "folder"
-    elif STORED_DIGEST in metadata:
-        digest, kind = str(metadata[STORED_DIGEST]), "reference"
+    default = str(folder.outputs / name)
+    uri = str(produced.get("uri") or default)
+    place = str(produced.get("custom_path") or uri)
+    path = folder.outputs / name if _SCHEME.match(place) else folder.root / "work" / place
+    kind, digest = store_bytes(blobs, path)
+    if kind == "empty" and STORED_DIGEST in metadata:
+        kind, digest = "reference", str(metadata[STORED_DIGEST])
         check_digest(digest)
+    is_elsewhere = bool(_SCHEME.match(uri)) or (kind == "empty" and uri != default)
     return ArtifactValue(
         id="",
         name=name,
-        type=spec.artifact_type.schema_title,
+        type=spec.artifact_type.title,
         schema_version=spec.artifact_type.schema_version,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         digest=digest,
-        uri=uri if _SCHEME.match(uri) else (digest or ""),
+        uri=uri if is_elsewhere else (digest or ""),
         metadata=metadata,
     )
 

@@ -6,6 +6,7 @@ a double with an integral value is an int, at every depth.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -23,8 +24,16 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class ArtifactType(Document, frozen=True, kw_only=True):
     """The schema of an artifact."""
 
-    schema_title: str = "system.Artifact"
+    schema_title: str = ""
     schema_version: str = "0.0.1"
+    instance_schema: str = ""
+    """The form before schema version 2.1: a YAML text whose ``title`` names the type."""
+
+    @property
+    def title(self) -> str:
+        """The name of the type, however it is given."""
+        found = re.search(r"^title:\s*(\S+)", self.instance_schema, re.MULTILINE)
+        return self.schema_title or (found[1] if found else "system.Artifact")
 
 
 class ParameterSpec(Document, frozen=True, kw_only=True):
@@ -134,6 +143,27 @@ class RetryPolicy(Document, frozen=True, kw_only=True):
     backoff_max_duration: str = "3600s"
 
 
+class IteratorItems(Document, frozen=True, kw_only=True):
+    """What a loop runs over; exactly one field is set. ``raw`` is a JSON text."""
+
+    raw: str = ""
+    input_parameter: str = ""
+    input_artifact: str = ""
+
+
+class Iterator(Document, frozen=True, kw_only=True):
+    """A loop: the items, and the input of the body that takes each."""
+
+    items: IteratorItems
+    item_input: str
+
+
+class IteratorPolicy(Document, frozen=True, kw_only=True):
+    """How many iterations run at the same time; 0 for all."""
+
+    parallelism_limit: int = 0
+
+
 class TaskSpec(Document, frozen=True, kw_only=True):
     """One use of a component inside a dag."""
 
@@ -141,12 +171,12 @@ class TaskSpec(Document, frozen=True, kw_only=True):
     component_ref: Named = Named()
     inputs: TaskInputs = TaskInputs()
     dependent_tasks: list[str] = []
-    caching_options: CachingOptions = CachingOptions()
+    caching_options: CachingOptions | None = None
     trigger_policy: TriggerPolicy = TriggerPolicy()
     retry_policy: RetryPolicy | None = None
-    parameter_iterator: dict[str, Any] | None = None
-    artifact_iterator: dict[str, Any] | None = None
-    iterator_policy: dict[str, Any] | None = None
+    parameter_iterator: Iterator | None = None
+    artifact_iterator: Iterator | None = None
+    iterator_policy: IteratorPolicy = IteratorPolicy()
 
 
 class ParameterSelector(Document, frozen=True, kw_only=True):
@@ -222,11 +252,21 @@ class ContainerSpec(Document, frozen=True, kw_only=True):
     resources: dict[str, Any] = {}
 
 
+class ImporterSpec(Document, frozen=True, kw_only=True):
+    """An artifact that exists already, taken into the pipeline."""
+
+    artifact_uri: RuntimeValue = RuntimeValue()
+    type_schema: ArtifactType = ArtifactType()
+    metadata: dict[str, Any] = {}
+    reimport: bool = False
+    download_to_workspace: bool = False
+
+
 class ExecutorSpec(Document, frozen=True, kw_only=True):
     """What runs a component."""
 
     container: ContainerSpec | None = None
-    importer: dict[str, Any] | None = None
+    importer: ImporterSpec | None = None
     resolver: dict[str, Any] | None = None
     custom_job: dict[str, Any] | None = None
 
@@ -252,6 +292,9 @@ class PipelineSpec(Document, frozen=True, kw_only=True):
     deployment_spec: DeploymentSpec = DeploymentSpec()
     schema_version: str = ""
     sdk_version: str = ""
+    default_pipeline_root: str = ""
+    platforms: dict[str, Any] = {}
+    """What the second document says, by platform."""
 
 
 def read_pipeline(data: bytes) -> PipelineSpec:
@@ -259,17 +302,42 @@ def read_pipeline(data: bytes) -> PipelineSpec:
     documents = _parse(data)
     if not documents or not isinstance(documents[0], dict):
         raise InvalidInput("This is not a compiled pipeline.", hint="Compile it with kfp, or name the .py file.")
-    platform = documents[1].get("platforms") if len(documents) > 1 and isinstance(documents[1], dict) else None
-    if platform:
-        raise InvalidInput(
-            f"The pipeline has settings for {', '.join(platform)}, which this engine does not know.",
-            hint="Remove the kfp-kubernetes calls.",
-        )
-    document = normalise_numbers(documents[0])
+    second = documents[1] if len(documents) > 1 and isinstance(documents[1], dict) else {}
+    job = documents[0] if "pipelineSpec" in documents[0] else {"pipelineSpec": documents[0]}
+    document = {**normalise_numbers(job["pipelineSpec"]), "platforms": second.get("platforms") or {}}
     try:
-        return msgspec.convert(document.get("pipelineSpec", document), PipelineSpec)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"The compiled pipeline is malformed: {error}.") from error
+        spec = msgspec.convert(document, PipelineSpec)
+        return _with_arguments(spec, normalise_numbers(job.get("runtimeConfig") or {}))
+    except (msgspec.ValidationError, AttributeError, TypeError) as error:
+        raise InvalidInput(
+            f"The compiled pipeline is malformed: {error}.", hint="Compile it again, or mend the field that is named."
+        ) from error
+
+
+def constant_of(value: RuntimeValue) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the constant of a runtime value in either form; `msgspec.UNSET` when there is none."""
+    return _old_constant(value.constant_value) if value.constant_value else value.constant
+
+
+def _old_constant(value: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    """Read the form before schema version 2.1, in which 64-bit integers are text."""
+    kind, content = next(iter(value.items()))
+    return int(content) if kind == "intValue" else content
+
+
+def _with_arguments(spec: PipelineSpec, runtime: dict[str, Any]) -> PipelineSpec:
+    """Make the arguments of a PipelineJob the defaults of its pipeline."""
+    given = {name: _old_constant(value) for name, value in (runtime.get("parameters") or {}).items()}
+    given |= runtime.get("parameterValues") or {}
+    if not given:
+        return spec
+    inputs = spec.root.input_definitions
+    parameters = {
+        name: msgspec.structs.replace(found, default_value=given[name]) if name in given else found
+        for name, found in inputs.parameters.items()
+    }
+    definitions = msgspec.structs.replace(inputs, parameters=parameters)
+    return msgspec.structs.replace(spec, root=msgspec.structs.replace(spec.root, input_definitions=definitions))
 
 
 def normalise_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -285,7 +353,7 @@ def normalise_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 def _parse(data: bytes) -> list[Any]:
     try:
-        if data.lstrip()[:1] == b"{":
+        if data.lstrip()[:1] == b"{" and b"\n---" not in data:
             return [msgspec.json.decode(data)]
         return list(yaml.load_all(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (yaml.YAMLError, msgspec.DecodeError) as error:

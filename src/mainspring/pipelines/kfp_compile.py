@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 
 def main(file: str, function: str, output: str, folders: list[str]) -> dict[str, object]:
@@ -29,13 +30,24 @@ def main(file: str, function: str, output: str, folders: list[str]) -> dict[str,
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
-        pipeline = getattr(module, function, None)
+        pipeline = getattr(module, function, None) if function else _only_pipeline(module)
         if pipeline is None:
             return {"error": f"there is no {function!r} in it"}
         compiler.Compiler().compile(pipeline, output)
     except BaseException as error:  # noqa: BLE001 - the file is user code: whatever it raises is the answer
         return {"error": _describe(error, file)}
     return {"sources": sorted(_sources(file, folders))}
+
+
+def _only_pipeline(module: ModuleType) -> object:
+    """Return the pipeline a file defines, when it is one."""
+    from kfp.dsl.graph_component import GraphComponent
+
+    found = {name: value for name, value in vars(module).items() if isinstance(value, GraphComponent)}
+    if len(found) != 1:
+        names = ", ".join(found) or "none"
+        raise ValueError(f"it has to define one pipeline, or name one after a colon; it defines: {names}")
+    return next(iter(found.values()))
 
 
 def _sources(file: str, folders: list[str]) -> set[str]:

@@ -1,17 +1,24 @@
-"""Placeholders in constants: ``{{$.inputs.parameters['x']}}`` and the names of the job and the task."""
+"""Placeholders: ``{{$.inputs.parameters['x']}}`` and all its kin, in constants, commands, variables and requests.
+
+A placeholder is looked up in a `Lookup`, in one pass: what is filled in is never read again as a placeholder.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from mainspring.core import InvalidInput
 
-_PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}")
-_INPUT = re.compile(r"\.inputs\.parameters\[(?:'([^']*)'|\"([^\"]*)\")\]")
+_PLACEHOLDER = re.compile(r"\{\{\$((?:(?!\}\}).)*)\}\}")
+_KEY = r"\[(?:'([^']*)'|\"([^\"]*)\")\]"
+_PARAMETER = re.compile(rf"\.inputs\.parameters{_KEY}")
+_OUTPUT_FILE = re.compile(rf"\.outputs\.parameters{_KEY}\.output_file")
+_ARTIFACT = re.compile(rf"\.(inputs|outputs)\.artifacts{_KEY}\.(uri|path|name|metadata)(?:{_KEY})?")
+_EXECUTOR_FILES = (".outputs.output_file", ".outputMetadataUri", ".outputs.output_metadata_uri")
 JOB_FIELDS = (
     "pipeline_job_name",
     "pipeline_job_resource_name",
@@ -20,32 +27,59 @@ JOB_FIELDS = (
     "pipeline_task_uuid",
     "pipeline_job_create_time_utc",
     "pipeline_job_schedule_time_utc",
+    "pipeline_root",
+    "workspace_path",
 )
 
 
+class Lookup(msgspec.Struct, frozen=True, kw_only=True):
+    """What placeholders of one task mean."""
+
+    parameters: Mapping[str, Any]
+    job: Mapping[str, str]
+    executor_input: Mapping[str, Any] | None = None
+    """KFP's ExecutorInput, once the task's folder exists; without it only inputs and names can be filled."""
+
+
 def check_placeholders(value: Any, inputs: frozenset[str]) -> list[str]:  # noqa: ANN401 - any JSON value
-    """Return the placeholders in a constant that cannot be filled from the named inputs."""
-    found = []
-    for text in _strings(value):
-        for match in _PLACEHOLDER.finditer(text):
-            name = _input_name(match[1])
-            if name not in inputs if name is not None else match[1].removeprefix(".") not in JOB_FIELDS:
-                found.append(match[0])
-    return found
+    """Return the placeholders in a constant that cannot be filled from the named inputs and the job."""
+    return [
+        match[0]
+        for text in _strings(value)
+        for match in _PLACEHOLDER.finditer(text)
+        if not _is_known_constant(match[1], inputs)
+    ]
 
 
-def fill_placeholders(value: Any, parameters: Mapping[str, Any], job: Mapping[str, str]) -> Any:  # noqa: ANN401
-    """Fill the placeholders of a constant from the task's other inputs and the names of the job, in one pass."""
+def check_command(value: Any, parameters: frozenset[str], inputs: frozenset[str], outputs: frozenset[str]) -> list[str]:  # noqa: ANN401
+    """Return the placeholders in a command, argument or variable that mean nothing to a task with this interface."""
+    return [
+        match[0]
+        for text in _strings(value)
+        for match in _PLACEHOLDER.finditer(text)
+        if not _is_known_command(match[1], parameters, inputs, outputs)
+    ]
 
-    def fill(match: re.Match[str]) -> str:
-        name = _input_name(match[1])
-        if name is None:
-            return job[match[1].removeprefix(".")]
-        if parameters.get(name) is None:
-            raise InvalidInput(f"The placeholder {match[0]} has no value: its input was not given.")
-        return text_of(parameters[name])
 
-    return _map_strings(value, lambda text: _PLACEHOLDER.sub(fill, text))
+def has_placeholder(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Say whether anything in the value waits to be filled."""
+    return any("{{$" in text for text in _strings(value))
+
+
+def fill_placeholders(value: Any, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON value
+    """Fill the placeholders of a value; a text that is one placeholder and nothing else keeps the value's type."""
+    if isinstance(value, str):
+        return _fill_text(value, lookup) if "{{$" in value else value
+    if isinstance(value, list):
+        return [fill_placeholders(item, lookup) for item in value]
+    if isinstance(value, dict):
+        return {text_of(fill_placeholders(key, lookup)): fill_placeholders(item, lookup) for key, item in value.items()}
+    return value
+
+
+def fill_words(words: tuple[str, ...], lookup: Lookup) -> tuple[str, ...]:
+    """Fill a command line; an element that is ``{"Concat": …}`` or ``{"IfPresent": …}`` may become none or several."""
+    return tuple(text_of(part) for word in words for part in _expand(_structure(word), lookup))
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -53,9 +87,109 @@ def text_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _input_name(body: str) -> str | None:
-    match = _INPUT.fullmatch(body)
-    return None if match is None else match[1] or match[2] or ""
+def _structure(word: str) -> Any:  # noqa: ANN401 - text or a JSON structure
+    if not word.lstrip().startswith(('{"Concat"', '{"IfPresent"')):
+        return word
+    try:
+        return msgspec.json.decode(word)
+    except msgspec.DecodeError:
+        return word
+
+
+def _expand(part: Any, lookup: Lookup) -> Iterator[Any]:  # noqa: ANN401 - text or a JSON structure
+    if isinstance(part, list):
+        for item in part:
+            yield from _expand(item, lookup)
+    elif isinstance(part, dict) and "Concat" in part:
+        yield "".join(text_of(found) for item in part["Concat"] for found in _expand(item, lookup))
+    elif isinstance(part, dict) and "IfPresent" in part:
+        choice = part["IfPresent"]
+        present = _is_present(str(choice.get("InputName", "")), lookup)
+        yield from _expand(choice.get("Then" if present else "Else") or [], lookup)
+    else:
+        yield fill_placeholders(part, lookup)
+
+
+def _is_present(name: str, lookup: Lookup) -> bool:
+    artifacts = (lookup.executor_input or {}).get("inputs", {}).get("artifacts", {})
+    return lookup.parameters.get(name) is not None or name in artifacts
+
+
+def _fill_text(text: str, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON value
+    whole = _PLACEHOLDER.fullmatch(text)
+    if whole is not None:
+        return _value_of(whole[1], lookup)
+    fill: Callable[[re.Match[str]], str] = lambda match: text_of(_value_of(match[1], lookup))  # noqa: E731
+    return _PLACEHOLDER.sub(fill, text)
+
+
+def _value_of(body: str, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON value
+    if (match := _PARAMETER.fullmatch(body)) is not None:
+        value = lookup.parameters.get(_first(match[1], match[2]))
+        if value is None:
+            raise InvalidInput(f"The placeholder {{{{${body}}}}} has no value: its input was not given.")
+        return value
+    name = body.removeprefix(".")
+    if name in JOB_FIELDS:
+        return lookup.job.get(name, "")
+    if lookup.executor_input is not None:
+        return _from_executor_input(body, lookup.executor_input)
+    raise InvalidInput(f"The placeholder {{{{${body}}}}} is not known here.")
+
+
+def _from_executor_input(body: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    if not body:
+        return msgspec.json.encode(document).decode()
+    if body in _EXECUTOR_FILES:
+        return document["outputs"]["outputFile"]
+    if (match := _OUTPUT_FILE.fullmatch(body)) is not None:
+        found = document["outputs"]["parameters"].get(_first(match[1], match[2]))
+        if found is not None:
+            return found["outputFile"]
+    elif (match := _ARTIFACT.fullmatch(body)) is not None:
+        return _artifact_field(body, match, document)
+    raise InvalidInput(f"The placeholder {{{{${body}}}}} is not known.", hint="Check the component's definition.")
+
+
+def _artifact_field(body: str, match: re.Match[str], document: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    listed = document[match[1]]["artifacts"].get(_first(match[2], match[3]), {}).get("artifacts")
+    if not listed:
+        raise InvalidInput(f"The placeholder {{{{${body}}}}} has no value: the artifact was not given.")
+    field, key = match[4], _first(match[5], match[6])
+    if field == "path":
+        return local_path(str(listed[0]["uri"]))
+    value = listed[0].get(field, {} if field == "metadata" else "")
+    if field != "metadata" or not key:
+        return value
+    if key not in value:
+        raise InvalidInput(f"The placeholder {{{{${body}}}}} has no value: the artifact has no such metadata.")
+    return value[key]
+
+
+def local_path(uri: str) -> str:
+    """Return the path at which a component finds an address: buckets are mounted, everything else is a path."""
+    for scheme, folder in (("gs://", "/gcs/"), ("s3://", "/s3/"), ("minio://", "/minio/"), ("oci://", "/oci/")):
+        if uri.startswith(scheme):
+            return folder + uri.removeprefix(scheme)
+    return uri.removeprefix("file://")
+
+
+def _is_known_constant(body: str, inputs: frozenset[str]) -> bool:
+    match = _PARAMETER.fullmatch(body)
+    return _first(match[1], match[2]) in inputs if match else body.removeprefix(".") in JOB_FIELDS
+
+
+def _is_known_command(body: str, parameters: frozenset[str], inputs: frozenset[str], outputs: frozenset[str]) -> bool:
+    if not body or body in _EXECUTOR_FILES or _is_known_constant(body, parameters):
+        return True
+    if (match := _OUTPUT_FILE.fullmatch(body)) is not None:
+        return _first(match[1], match[2]) in outputs
+    match = _ARTIFACT.fullmatch(body)
+    return match is not None and _first(match[2], match[3]) in (inputs if match[1] == "inputs" else outputs)
+
+
+def _first(*groups: str | None) -> str:
+    return next((group for group in groups if group is not None), "")
 
 
 def _strings(value: Any) -> list[str]:  # noqa: ANN401 - any JSON value
@@ -63,14 +197,4 @@ def _strings(value: Any) -> list[str]:  # noqa: ANN401 - any JSON value
         return [value]
     if isinstance(value, dict):
         return [text for pair in value.items() for item in pair for text in _strings(item)]
-    return [text for item in value for text in _strings(item)] if isinstance(value, list) else []
-
-
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, str):
-        return change(value) if "{{$" in value else value
-    if isinstance(value, list):
-        return [_map_strings(item, change) for item in value]
-    if isinstance(value, dict):
-        return {change(key) if "{{$" in key else key: _map_strings(item, change) for key, item in value.items()}
-    return value
+    return [text for item in value for text in _strings(item)] if isinstance(value, list | tuple) else []

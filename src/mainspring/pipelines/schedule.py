@@ -1,42 +1,48 @@
-"""The decider: given the plan and what is recorded, say which tasks can start, which never will, and how it ends.
+"""The decider: given the plan and how tasks ended, say which tasks can start, which never will, and how it all ends.
 
-A pure function. State of nested dags is derived from the tasks in them, so only tasks that run something have
-records, and a run is resumed by asking again.
+Pure: no clock, no files, no processes; the same plan and the same ends, told in any order, give the same decisions.
+Incremental: an end costs as much as it has consequences, however large the pipeline is, and what nobody needs any
+more is forgotten. Nested pipelines, branches, loops and their iterations have no records of their own: how they
+stand follows from the tasks in them, so a run is resumed by telling a new `Scheduler` what is recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from mainspring.core import InvalidInput
-from mainspring.pipelines.expressions import evaluate_condition
-from mainspring.pipelines.placeholders import fill_placeholders
-from mainspring.pipelines.plan import (
-    Constant,
-    DagPlan,
-    FromParent,
-    FromTask,
-    Plan,
-    Retry,
-    StatusOf,
-    TaskPlan,
-    address_of,
-    leaves_of,
+from mainspring.pipelines.bindings import (
+    CHANNEL,
+    Absent,
+    Inputs,
+    OutcomeState,
+    collect,
+    condition_holds,
+    dag_outputs,
+    loop_items,
+    resolve_inputs,
+    with_item,
 )
-from mainspring.pipelines.values import ArtifactValue, Values, fit_parameter
+from mainspring.pipelines.plan import DagPlan, Place, Plan, Retry, StatusOf, TaskPlan, address_of, places, places_of
+from mainspring.pipelines.values import Values
 
-OutcomeState = Literal["WAITING", "COMPLETE", "FAILED", "SKIPPED", "BLOCKED"]
+RunState = Literal["RUNNING", "COMPLETE", "FAILED", "CANCELED"]
+ENDED = ("COMPLETE", "CACHED", "FAILED", "CANCELED")
+_NO_RETRY = Retry()
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded of a task: PENDING, RUNNING, COMPLETE, CACHED, FAILED or SKIPPED."""
+    """How a task ended: COMPLETE, CACHED, FAILED or CANCELED."""
 
     state: str
     outputs: Values = Values()
     error: str = ""
+    inputs: Values | None = None
+    """What it ran with; a record with other inputs than the task gets now does not count. None: not known."""
 
 
 class ReadyTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,61 +51,357 @@ class ReadyTask(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     task: TaskPlan
     inputs: Values
+    given: dict[str, Any]
+    """Everything its placeholders can name."""
+    retry: Retry
+    caches: bool
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """The decision."""
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided since the last time somebody asked."""
 
     ready: tuple[ReadyTask, ...]
     skipped: dict[str, str]
     """Address of each task that will never run, and why."""
+    canceled: tuple[str, ...]
     unrunnable: dict[str, str]
     """Address of each task that fails without running, and why."""
-    state: Literal["RUNNING", "COMPLETE", "FAILED"]
-    error: str
-    outputs: Values
+    opened: tuple[tuple[str, tuple[Place, ...]], ...]
+    """Loops that were looked into: the address, and what their iterations hold."""
+    empty_loops: tuple[str, ...]
 
 
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a task or dag stands. SKIPPED: a condition said no; BLOCKED: something before it failed."""
+class _Node:
+    """One task of one dag."""
 
-    state: OutcomeState
-    outputs: Values = Values()
-    failed_task: str = ""
-    error: str = ""
+    __slots__ = ("dag", "error", "failed_task", "outputs", "position", "readers", "state", "task", "waiting")
 
+    def __init__(self, task: TaskPlan, dag: _Dag, position: int) -> None:
+        self.task = task
+        self.dag = dag
+        self.position = position
+        self.state: OutcomeState = "WAITING"
+        self.outputs = Values()
+        self.failed_task = ""
+        self.error = ""
+        self.waiting = len(task.upstream)
+        self.readers = len(dag.plan.downstream.get(task.name, ()))
 
-class _Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tasks of one dag can see: the dag's inputs and how their siblings stand."""
-
-    inputs: Values
-    siblings: dict[str, _Outcome]
-
-
-class _Absent(Exception):
-    """A required input has no value; ``skipped`` when its producer was skipped by a condition."""
-
-    def __init__(self, reason: str, *, skipped: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.skipped = skipped
+    @property
+    def address(self) -> str:
+        return address_of(self.dag.address, self.task.name)
 
 
-def decide(plan: Plan, arguments: dict[str, Any], records: Mapping[str, Recorded], job: Mapping[str, str]) -> Schedule:
-    """Decide what happens next; ``records`` by task address, ``job`` the values of the job's placeholders."""
-    walk = _Walk(records, job)
-    outcome = walk.dag(plan.root, "", Values(parameters=arguments))
-    state: Literal["RUNNING", "COMPLETE", "FAILED"] = "RUNNING"
-    if outcome.state != "WAITING":
-        state = "COMPLETE" if outcome.state == "COMPLETE" else "FAILED"
-    return Schedule(
-        ready=tuple(walk.ready),
-        skipped=walk.skipped,
-        unrunnable=walk.unrunnable,
-        state=state,
-        error=f"Task {outcome.failed_task} failed: {outcome.error}" if state == "FAILED" else "",
-        outputs=outcome.outputs,
+class _Dag:
+    """One use of a dag: the pipeline itself, a nested one, a branch, or one iteration of a loop."""
+
+    __slots__ = (
+        *("address", "caches", "canceled", "failed", "inputs", "iteration", "kept"),
+        *("nodes", "open", "parent", "plan", "retry", "upstream"),
     )
+
+    def __init__(
+        self, plan: DagPlan, address: str, inputs: Values, *, parent: _Node | None, loop: _Loop | None, iteration: int,
+        retry: Retry, caches: bool | None, upstream: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.plan = plan
+        self.address = address
+        self.inputs = inputs
+        self.parent = parent
+        self.iteration = (loop, iteration) if loop is not None else None
+        self.retry = retry
+        self.caches = caches
+        self.upstream = upstream
+        self.nodes = {task.name: _Node(task, self, position) for position, task in enumerate(plan.tasks.values())}
+        self.open = len(self.nodes)
+        self.failed: _Node | None = None
+        self.canceled = False
+        self.kept = {
+            source.task for group in (plan.parameters, plan.artifacts) for found in group.values() for source in found
+        }
+
+    def given(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        dag: _Dag | None = self
+        while dag is not None:
+            if name in dag.inputs.parameters or not name.startswith(CHANNEL):
+                return dag.inputs.parameters.get(name)
+            dag = None if dag.parent is None else dag.parent.dag
+        return None
+
+    def outcome(self, name: str) -> _Node:
+        return self.nodes[name]
+
+
+class _Loop:
+    """A loop in progress."""
+
+    __slots__ = ("active", "canceled", "failed", "inputs", "items", "next", "node", "results")
+
+    def __init__(self, node: _Node, inputs: Values, items: tuple[Any, ...]) -> None:
+        self.node = node
+        self.inputs = inputs
+        self.items = items
+        self.next = 0
+        self.active = 0
+        self.results: dict[int, Values] = {}
+        self.failed: tuple[int, str, str] | None = None
+        self.canceled = False
+
+
+class Scheduler:
+    """Follows one run. Tell it with `finish` how tasks end; ask with `take` what follows."""
+
+    def __init__(
+        self, plan: Plan, arguments: Values, job: Mapping[str, str], records: Mapping[str, Recorded] | None = None
+    ) -> None:
+        self._job = job
+        self._records = dict(records or {})
+        self._queue: deque[_Node | _Dag] = deque()
+        self._active: dict[str, _Node] = {}
+        self._canceling = False
+        self._begin_changes()
+        self.state: RunState = "RUNNING"
+        self.error = ""
+        self.outputs = Values()
+        self._enter_dag(
+            _Dag(
+                plan.root, "", arguments, parent=None, loop=None, iteration=0, retry=_NO_RETRY, caches=None, upstream=()
+            )
+        )
+        self._work()
+
+    @property
+    def active(self) -> Iterable[str]:
+        """Addresses of the tasks that are ready or running."""
+        return self._active.keys()
+
+    def take(self) -> Changes:
+        """Return what was decided since the last call."""
+        changes = Changes(
+            ready=tuple(self._ready),
+            skipped=self._skipped,
+            canceled=tuple(self._canceled),
+            unrunnable=self._unrunnable,
+            opened=tuple(self._opened),
+            empty_loops=tuple(self._empty_loops),
+        )
+        self._begin_changes()
+        return changes
+
+    def finish(self, address: str, end: Recorded) -> None:
+        """Take note that a task ended; tasks that end once more are ignored."""
+        node = self._active.pop(address, None)
+        if node is not None:
+            self._settle_recorded(node, address, end)
+            self._work()
+
+    def cancel(self) -> None:
+        """Start nothing more but exit tasks; what runs is for the caller to end and to `finish`."""
+        self._canceling = True
+
+    def _begin_changes(self) -> None:
+        self._ready: list[ReadyTask] = []
+        self._skipped: dict[str, str] = {}
+        self._canceled: list[str] = []
+        self._unrunnable: dict[str, str] = {}
+        self._opened: list[tuple[str, tuple[Place, ...]]] = []
+        self._empty_loops: list[str] = []
+
+    def _work(self) -> None:
+        while self._queue:
+            item = self._queue.popleft()
+            if isinstance(item, _Dag):
+                self._close_dag(item)
+            else:
+                self._enter(item)
+
+    def _enter_dag(self, dag: _Dag) -> None:
+        if not dag.nodes:
+            self._queue.append(dag)
+        self._queue.extend(node for node in dag.nodes.values() if not node.waiting)
+
+    def _enter(self, node: _Node) -> None:
+        task, dag = node.task, node.dag
+        before = {name: dag.nodes[name].state for name in task.upstream}
+        if not task.runs_after_failure:
+            if self._canceling or "CANCELED" in before.values():
+                self._leave_out(node, "the run was canceled", "CANCELED")
+                return
+            failed = next((name for name, state in before.items() if state in ("FAILED", "BLOCKED")), None)
+            if failed is not None:
+                self._leave_out(node, f"task {failed} before it failed", "BLOCKED")
+                return
+        elif self._canceling and not is_exit_task(task):
+            self._leave_out(node, "the run was canceled", "CANCELED")
+            return
+        self._resolve(node)
+
+    def _resolve(self, node: _Node) -> None:
+        task, address = node.task, node.address
+        job = {**self._job, "pipeline_task_name": task.name, "pipeline_task_uuid": f"{self._job['run_id']}/{address}"}
+        try:
+            inputs = resolve_inputs(task, node.dag, job)
+            if task.condition is not None and not condition_holds(task, inputs.values):
+                self._leave_out(node, "its condition was false", "SKIPPED")
+            else:
+                self._start(node, address, inputs)
+        except Absent as absent:
+            if absent.skipped:
+                self._leave_out(node, absent.reason, "SKIPPED")
+            else:
+                self._fail(node, absent.reason)
+        except InvalidInput as error:
+            self._fail(node, error.message)
+
+    def _start(self, node: _Node, address: str, inputs: Inputs) -> None:
+        task, dag = node.task, node.dag
+        upstream = tuple(address_of(dag.address, name) for name in task.upstream) or dag.upstream
+        if task.loop is not None:
+            self._start_loop(_Loop(node, inputs.values, loop_items(task, inputs.values)), address)
+        elif isinstance(task.body, DagPlan):
+            self._enter_dag(self._inner(node, address, inputs.values, None, 0, upstream))
+        else:
+            self._start_leaf(node, address, inputs)
+
+    def _start_leaf(self, node: _Node, address: str, inputs: Inputs) -> None:
+        task, dag = node.task, node.dag
+        recorded = self._records.pop(address, None)
+        if recorded is not None and recorded.state in ENDED and _ran_with(recorded, inputs.values):
+            self._settle_recorded(node, address, recorded)
+            return
+        self._active[address] = node
+        retry = dag.retry if task.retry is None else task.retry
+        caches = bool(task.caches) and dag.caches is not False
+        self._ready.append(
+            ReadyTask(address=address, task=task, inputs=inputs.values, given=inputs.given, retry=retry, caches=caches)
+        )
+
+    def _inner(
+        self, node: _Node, address: str, inputs: Values, loop: _Loop | None, iteration: int, upstream: tuple[str, ...]
+    ) -> _Dag:
+        task, dag = node.task, node.dag
+        assert isinstance(task.body, DagPlan)
+        caches = False if task.caches is False else dag.caches
+        retry = dag.retry if task.retry is None else task.retry
+        return _Dag(
+            task.body, address, inputs, parent=node, loop=loop, iteration=iteration, retry=retry, caches=caches,
+            upstream=upstream,
+        )  # fmt: skip
+
+    def _start_loop(self, loop: _Loop, address: str) -> None:
+        if not loop.items:
+            self._empty_loops.append(address)
+            self._end_loop(loop)
+            return
+        plan = loop.node.task.loop
+        assert plan is not None
+        for _ in range(min(plan.limit or len(loop.items), len(loop.items))):
+            self._next_iteration(loop, address)
+
+    def _next_iteration(self, loop: _Loop, address: str) -> None:
+        node, index = loop.node, loop.next
+        assert isinstance(node.task.body, DagPlan)
+        loop.next += 1
+        loop.active += 1
+        inside = address_of(address, index)
+        upstream = tuple(address_of(node.dag.address, name) for name in node.task.upstream) or node.dag.upstream
+        self._opened.append((address, tuple(places(node.task.body, inside, upstream))))
+        inputs = with_item(node.task, loop.inputs, loop.items[index])
+        self._enter_dag(self._inner(node, inside, inputs, loop, index, upstream))
+
+    def _close_dag(self, dag: _Dag) -> None:
+        state: OutcomeState = "COMPLETE"
+        outputs, failed_task, error = Values(), "", ""
+        if dag.canceled:
+            state, error = "CANCELED", "The run was canceled."
+        elif dag.failed is not None:
+            state, failed_task, error = "FAILED", dag.failed.failed_task, dag.failed.error
+        else:
+            try:
+                outputs = dag_outputs(dag.plan, dag)
+            except InvalidInput as problem:
+                state, failed_task, error = "FAILED", dag.address or "(the pipeline)", problem.message
+        if dag.iteration is not None:
+            self._end_iteration(*dag.iteration, state, outputs, failed_task, error)
+        elif dag.parent is not None:
+            self._settle(dag.parent, state, outputs, failed_task, error)
+        else:
+            self.state = "COMPLETE" if state == "COMPLETE" else "CANCELED" if state == "CANCELED" else "FAILED"
+            self.outputs = outputs
+            self.error = f"Task {failed_task} failed: {error}" if state == "FAILED" else error
+
+    def _end_iteration(
+        self, loop: _Loop, index: int, state: OutcomeState, outputs: Values, failed_task: str, error: str
+    ) -> None:
+        loop.active -= 1
+        if state == "COMPLETE":
+            loop.results[index] = outputs
+        elif state == "CANCELED":
+            loop.canceled = True
+        elif loop.failed is None or index < loop.failed[0]:
+            loop.failed = (index, failed_task, error)
+        if loop.next < len(loop.items) and not self._canceling:
+            self._next_iteration(loop, loop.node.address)
+        elif not loop.active:
+            loop.canceled = loop.canceled or loop.next < len(loop.items)
+            self._end_loop(loop)
+
+    def _end_loop(self, loop: _Loop) -> None:
+        body = loop.node.task.body
+        assert isinstance(body, DagPlan)
+        if loop.canceled:
+            self._settle(loop.node, "CANCELED", Values(), "", "The run was canceled.")
+        elif loop.failed is not None:
+            self._settle(loop.node, "FAILED", Values(), loop.failed[1], loop.failed[2])
+        else:
+            results = [loop.results[index] for index in sorted(loop.results)]
+            self._settle(loop.node, "COMPLETE", collect(body, results), "", "")
+
+    def _settle_recorded(self, node: _Node, address: str, end: Recorded) -> None:
+        if end.state == "CANCELED":
+            self._settle(node, "CANCELED", Values(), "", end.error)
+        elif end.state == "FAILED":
+            self._settle(node, "FAILED", Values(), address, end.error)
+        else:
+            self._settle(node, "COMPLETE", end.outputs, "", "")
+
+    def _settle(self, node: _Node, state: OutcomeState, outputs: Values, failed_task: str, error: str) -> None:
+        dag, name = node.dag, node.task.name
+        node.state, node.outputs, node.failed_task, node.error = state, outputs, failed_task, error
+        if state == "FAILED" and (dag.failed is None or node.position < dag.failed.position):
+            dag.failed = node
+        dag.canceled = dag.canceled or state == "CANCELED"
+        for other in dag.plan.downstream.get(name, ()):
+            behind = dag.nodes[other]
+            behind.waiting -= 1
+            if not behind.waiting:
+                self._queue.append(behind)
+        for other in node.task.upstream:
+            before = dag.nodes[other]
+            before.readers -= 1
+            if not before.readers and other not in dag.kept:
+                before.outputs = Values()
+        dag.open -= 1
+        if not dag.open:
+            self._queue.append(dag)
+
+    def _leave_out(self, node: _Node, reason: str, state: OutcomeState) -> None:
+        found = [place.address for place in places_of(node.task, node.address)]
+        if state == "CANCELED":
+            self._canceled += found
+        else:
+            self._skipped.update(dict.fromkeys(found, reason))
+        for address in found:
+            self._records.pop(address, None)
+        self._settle(node, state, Values(), "", reason)
+
+    def _fail(self, node: _Node, reason: str) -> None:
+        address = node.address
+        if isinstance(node.task.body, DagPlan):
+            self._skipped.update({place.address: reason for place in places_of(node.task, address)})
+        else:
+            self._unrunnable[address] = reason
+        self._settle(node, "FAILED", Values(), address, reason)
 
 
 def retry_delay(retry: Retry, failures: int) -> int | None:
@@ -109,175 +411,16 @@ def retry_delay(retry: Retry, failures: int) -> int | None:
     return round(min(retry.delay_ms * retry.factor ** (failures - 1), retry.longest_ms))
 
 
-class _Walk:
-    """One walk over the plan; collects what it finds on the way."""
-
-    def __init__(self, records: Mapping[str, Recorded], job: Mapping[str, str]) -> None:
-        self.records = records
-        self.job = job
-        self.ready: list[ReadyTask] = []
-        self.skipped: dict[str, str] = {}
-        self.unrunnable: dict[str, str] = {}
-
-    def dag(self, dag: DagPlan, prefix: str, inputs: Values) -> _Outcome:
-        scope = _Scope(inputs=inputs, siblings={})
-        for name, task in dag.tasks.items():
-            scope.siblings[name] = self._task(task, address_of(prefix, name), scope)
-        outcomes = scope.siblings.values()
-        if any(outcome.state == "WAITING" for outcome in outcomes):
-            return _Outcome(state="WAITING")
-        for outcome in outcomes:
-            if outcome.state == "FAILED":
-                return outcome
-        try:
-            return _Outcome(state="COMPLETE", outputs=_dag_outputs(dag, scope))
-        except InvalidInput as error:
-            return _Outcome(state="FAILED", failed_task=prefix or "(the pipeline)", error=error.message)
-
-    def _task(self, task: TaskPlan, address: str, scope: _Scope) -> _Outcome:
-        recorded = self.records.get(address)
-        if recorded is not None and recorded.state in ("RUNNING", "COMPLETE", "CACHED", "FAILED"):
-            return _outcome_of(recorded, address)
-        upstream = {name: scope.siblings[name].state for name in task.upstream}
-        if "WAITING" in upstream.values():
-            return _Outcome(state="WAITING")
-        failed = [name for name, state in upstream.items() if state in ("FAILED", "BLOCKED")]
-        if failed and not task.runs_after_failure:
-            return self._skip(task, address, f"task {failed[0]} before it failed", "BLOCKED")
-        return self._enter(task, address, scope)
-
-    def _enter(self, task: TaskPlan, address: str, scope: _Scope) -> _Outcome:
-        try:
-            inputs = self._inputs(task, address, scope)
-            if task.condition is not None and not _holds(task, inputs):
-                return self._skip(task, address, "its condition was false", "SKIPPED")
-        except _Absent as absent:
-            return self._fail(task, address, absent.reason, skipped=absent.skipped)
-        except InvalidInput as error:
-            return self._fail(task, address, error.message)
-        if isinstance(task.body, DagPlan):
-            return self.dag(task.body, address, inputs)
-        self.ready.append(ReadyTask(address=address, task=task, inputs=inputs))
-        return _Outcome(state="WAITING")
-
-    def _inputs(self, task: TaskPlan, address: str, scope: _Scope) -> Values:
-        given = {name: _parameter(source, scope) for name, source in task.parameters.items()}
-        job = {**self.job, "pipeline_task_name": task.name, "pipeline_task_uuid": f"{self.job['run_id']}/{address}"}
-        for name, source in task.parameters.items():
-            if isinstance(source, Constant):
-                given[name] = fill_placeholders(source.value, given, job)
-            elif isinstance(source, StatusOf):
-                given[name] = _final_status(scope.siblings[source.task], source.task, job)
-        return Values(parameters=_fitted(task, given, scope), artifacts=_artifacts(task, scope))
-
-    def _skip(self, task: TaskPlan, address: str, reason: str, state: OutcomeState) -> _Outcome:
-        self.skipped.update((leaf, reason) for leaf, _ in leaves_of(task, address))
-        return _Outcome(state=state)
-
-    def _fail(self, task: TaskPlan, address: str, reason: str, *, skipped: bool = False) -> _Outcome:
-        if skipped:
-            return self._skip(task, address, reason, "SKIPPED")
-        if isinstance(task.body, DagPlan):
-            self._skip(task, address, reason, "BLOCKED")
-        else:
-            self.unrunnable[address] = reason
-        return _Outcome(state="FAILED", failed_task=address, error=reason)
-
-
-def _outcome_of(recorded: Recorded, address: str) -> _Outcome:
-    if recorded.state == "RUNNING":
-        return _Outcome(state="WAITING")
-    if recorded.state == "FAILED":
-        return _Outcome(state="FAILED", failed_task=address, error=recorded.error)
-    return _Outcome(state="COMPLETE", outputs=recorded.outputs)
-
-
-def _holds(task: TaskPlan, inputs: Values) -> bool:
-    assert task.condition is not None
-    artifacts = {
-        name: {"artifacts": [{"name": value.name, "uri": value.uri, "metadata": value.metadata}]}
-        for name, value in inputs.artifacts.items()
-    }
-    return evaluate_condition(
-        task.condition, {"inputs": {"parameter_values": inputs.parameters, "artifacts": artifacts}}
+def is_exit_task(task: TaskPlan) -> bool:
+    """Say whether a task cleans up behind others, whatever became of them: it also runs when a run is canceled."""
+    return task.runs_after_failure and (
+        any(isinstance(source, StatusOf) for source in task.parameters.values())
+        or all(name.startswith("exit-handler-") for name in task.upstream)
     )
 
 
-def _parameter(source: object, scope: _Scope) -> Any:  # noqa: ANN401 - any JSON value
-    match source:
-        case FromParent(name):
-            return scope.inputs.parameters.get(name)
-        case FromTask(task, key):
-            return scope.siblings[task].outputs.parameters.get(key)
-    return None
-
-
-def _fitted(task: TaskPlan, given: dict[str, Any], scope: _Scope) -> dict[str, Any]:
-    """Check the given parameters against the declared ones; a dag gets the default or null for what is missing."""
-    is_dag = isinstance(task.body, DagPlan)
-    fitted = {name: value for name, value in given.items() if is_dag and name not in task.interface.parameters}
-    for name, parameter in task.interface.parameters.items():
-        value = given.get(name)
-        if value is not None:
-            try:
-                fitted[name] = fit_parameter(value, parameter)
-            except InvalidInput as error:
-                raise InvalidInput(f"Its parameter {name!r}: {error.message}.") from error
-        elif not parameter.optional:
-            raise _absent(name, task.parameters.get(name), scope)
-        elif is_dag:
-            fitted[name] = None if parameter.default is msgspec.UNSET else parameter.default
-    return fitted
-
-
-def _artifacts(task: TaskPlan, scope: _Scope) -> dict[str, ArtifactValue]:
-    found: dict[str, ArtifactValue] = {}
-    for name, source in task.artifacts.items():
-        values = scope.inputs if isinstance(source, FromParent) else scope.siblings[source.task].outputs
-        value = values.artifacts.get(source.name if isinstance(source, FromParent) else source.key)
-        if value is not None:
-            found[name] = value
-    for name, spec in task.interface.artifacts.items():
-        if name not in found and not spec.is_optional:
-            raise _absent(name, task.artifacts.get(name), scope)
-    return found
-
-
-def _absent(name: str, source: object, scope: _Scope) -> _Absent:
-    if not isinstance(source, FromTask):
-        return _Absent(f"Its input {name!r} has no value.", skipped=False)
-    producer = scope.siblings[source.task].state
-    if producer == "SKIPPED":
-        return _Absent(f"task {source.task}, whose output it needs, was skipped", skipped=True)
-    reason = "failed" if producer in ("FAILED", "BLOCKED") else f"gave no {source.key!r}"
-    return _Absent(f"Its input {name!r} has no value: task {source.task} {reason}.", skipped=False)
-
-
-def _final_status(outcome: _Outcome, task: str, job: Mapping[str, str]) -> dict[str, Any]:
-    failed = outcome.state in ("FAILED", "BLOCKED")
-    return {
-        "state": "FAILED" if failed else "SUCCEEDED",
-        "error": {"code": 9, "message": outcome.error} if failed else {},
-        "pipelineJobResourceName": job["pipeline_job_resource_name"],
-        "pipelineTaskName": task,
-    }
-
-
-def _dag_outputs(dag: DagPlan, scope: _Scope) -> Values:
-    parameters, artifacts = {}, {}
-    for name, sources in dag.parameters.items():
-        source = _chosen(name, sources, scope)
-        if source is not None and source.key in scope.siblings[source.task].outputs.parameters:
-            parameters[name] = scope.siblings[source.task].outputs.parameters[source.key]
-    for name, sources in dag.artifacts.items():
-        source = _chosen(name, sources, scope)
-        if source is not None and source.key in scope.siblings[source.task].outputs.artifacts:
-            artifacts[name] = scope.siblings[source.task].outputs.artifacts[source.key]
-    return Values(parameters=parameters, artifacts=artifacts)
-
-
-def _chosen(name: str, sources: tuple[FromTask, ...], scope: _Scope) -> FromTask | None:
-    ran = [source for source in sources if scope.siblings[source.task].state == "COMPLETE"]
-    if len(sources) > 1 and len(ran) != 1:
-        raise InvalidInput(f"Exactly one of the branches that give {name!r} has to run, and {len(ran)} did.")
-    return ran[0] if ran else None
+def _ran_with(recorded: Recorded, inputs: Values) -> bool:
+    if recorded.inputs is None:
+        return True
+    encode = msgspec.json.Encoder(order="deterministic").encode
+    return encode(recorded.inputs) == encode(inputs)

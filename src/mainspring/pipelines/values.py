@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ class ArtifactValue(msgspec.Struct, frozen=True, kw_only=True):
     """An artifact a task produced.
 
     ``file`` and ``folder`` are bytes in the store; a ``reference`` names bytes that lived in the store already
-    (metadata ``mainspring_digest``); an ``empty`` artifact has only metadata.
+    (metadata ``mainspring_digest``); an ``empty`` artifact has only an address and metadata.
     """
 
     id: str
@@ -35,6 +36,15 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
 
     parameters: dict[str, Any] = {}
     artifacts: dict[str, ArtifactValue] = {}
+    lists: dict[str, tuple[ArtifactValue, ...]] = {}
+    """Artifact lists by name."""
+
+    def all_artifacts(self) -> Iterator[tuple[str, ArtifactValue]]:
+        """Iterate over all artifacts with their names; those of a list are ``name[0]``, ``name[1]``, …"""
+        yield from self.artifacts.items()
+        for name, listed in self.lists.items():
+            for index, value in enumerate(listed):
+                yield f"{name}[{index}]", value
 
 
 def fit_parameter(value: Any, parameter: Parameter) -> Any:  # noqa: ANN401 - any JSON value
@@ -52,7 +62,7 @@ def fit_parameter(value: Any, parameter: Parameter) -> Any:  # noqa: ANN401 - an
     return fitted
 
 
-def fit_arguments(arguments: dict[str, Any], parameters: dict[str, Parameter], owner: str) -> dict[str, Any]:
+def fit_arguments(arguments: Mapping[str, Any], parameters: Mapping[str, Parameter], owner: str) -> dict[str, Any]:
     """Return the arguments of a pipeline with their defaults; raise `InvalidInput` that names what is wrong."""
     for name in arguments:
         if name not in parameters:
@@ -69,7 +79,7 @@ def fit_arguments(arguments: dict[str, Any], parameters: dict[str, Parameter], o
         try:
             fitted[name] = fit_parameter(value, parameter)
         except InvalidInput as error:
-            raise InvalidInput(f"{owner}, parameter {name!r}: {error.message}.") from error
+            raise InvalidInput(f"{owner}, parameter {name!r}: {error.message}.", hint="Pass another value.") from error
     return fitted
 
 
@@ -80,6 +90,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "LIST": (list,),
     "STRUCT": (dict,),
     "TASK_FINAL_STATUS": (dict,),
+    "TASK_CONFIG": (dict,),
 }
 _WORDS = {
     "STRING": "string",

@@ -6,25 +6,35 @@ from typing import Protocol
 
 import msgspec
 
-from mainspring.pipelines.component import PythonComponent
+from mainspring.pipelines.component import ContainerComponent, PythonComponent, Resources
 
 
 class TaskLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """A task to start: the files in its folder are written already."""
 
     key: str
-    """Names the launch; comes back in its `TaskExit`."""
-    function: str
-    source: str
-    """Path of the component's source text."""
+    """Names the launch; comes back in its `TaskExit`. Unique among the launches that run."""
+    component: PythonComponent | ContainerComponent
+    """What to run; the placeholders in a container's command and arguments are filled."""
+    source: str = ""
+    """Path of a Python component's source text."""
     executor_input: str
     """Path of KFP's ExecutorInput."""
     folder: str
-    """Working directory."""
+    """Working directory. Its parent is the task's own folder: all paths the task is given lie below it."""
     log: str
     error: str
     """Path of the file that takes the exception of a failed task."""
     environment: dict[str, str]
+    """Variables to set, placeholders filled: the engine's own and the component's."""
+    resources: Resources = Resources()
+
+
+class TaskUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task took from the machine, with everything it started and waited for."""
+
+    max_rss_bytes: int
+    cpu_seconds: float
 
 
 class TaskExit(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +47,13 @@ class TaskExit(msgspec.Struct, frozen=True, kw_only=True):
     """The exception in one line; empty when the task ended well."""
     lost: bool = False
     """The launcher itself broke down: nobody knows how the task ended, it has to run again."""
+    usage: TaskUsage | None = None
 
 
 class Launcher(Protocol):
     """Starts tasks and says how they ended. One engine at a time, one thread."""
 
-    def refuse(self, component: PythonComponent) -> str:
+    def refuse(self, component: PythonComponent | ContainerComponent, resources: Resources = Resources()) -> str:  # noqa: B008 - frozen
         """Return why this launcher cannot run the component; empty when it can."""
         ...
 
@@ -52,6 +63,10 @@ class Launcher(Protocol):
 
     def wait(self, timeout: float | None) -> list[TaskExit]:
         """Return the tasks that ended; wait for one at most ``timeout`` seconds (None: as long as it takes)."""
+        ...
+
+    def cancel(self, key: str) -> None:
+        """Kill one task with everything it started; its `TaskExit` comes from `wait` as any other."""
         ...
 
     def cancel_all(self) -> None:

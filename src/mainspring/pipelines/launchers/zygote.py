@@ -3,6 +3,9 @@
 Run as a script, by path, with the standard library only at first: ``python -P zygote.py '["numpy", …]'``. It reads
 launches as JSON lines from its standard input and writes what happens as JSON lines to its standard output. When
 its input ends, the engine is gone: every task is killed, with everything it started.
+
+Every task is a process group and a subreaper: what it starts stays below it, whatever session it moves to. When it
+ends, what it left behind falls to the zygote, which is a subreaper too and kills it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_CLEANUP_SECONDS = 10.0
 
 
 def main(preload: list[str]) -> None:
@@ -37,10 +42,11 @@ def main(preload: list[str]) -> None:
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(trigger, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _send(out, {"ready": _preload(preload)})
     gc.collect()
     gc.freeze()
-    _serve(out, wakeup)
+    Nursery(out, wakeup).serve()
 
 
 def _preload(modules: list[str]) -> dict[str, str]:
@@ -52,57 +58,111 @@ def _preload(modules: list[str]) -> dict[str, str]:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - an import runs foreign code; the task will meet the error itself
             missing[name] = f"{type(error).__name__}: {error}"
+    if "pandas" in modules and "pandas" not in missing:
+        sys.modules["pandas"].DataFrame({"number": [1], "text": ["a"]})  # the first one of a process costs 20 ms
     return missing
 
 
-def _serve(out: int, wakeup: int) -> None:
-    children: dict[int, str] = {}
-    buffer = b""
-    while True:
-        readable, _, _ = select.select([0, wakeup], [], [])
-        if wakeup in readable:
-            with contextlib.suppress(BlockingIOError):
-                os.read(wakeup, 4096)
-            _reap(out, children)
-        if 0 in readable:
-            data = os.read(0, 1 << 16)
-            if not data:
-                _kill(children)
-                return
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
-                _obey(json.loads(line), out, children)
+class Nursery:
+    """The tasks that run, by process id."""
 
+    def __init__(self, out: int, wakeup: int) -> None:
+        self._out = out
+        self._wakeup = wakeup
+        self._tasks: dict[int, dict[str, Any]] = {}
+        self._cleanups: set[int] = set()
 
-def _obey(message: dict[str, Any], out: int, children: dict[int, str]) -> None:
-    if "cancel" in message:
-        _kill({pid: key for pid, key in children.items() if key == message["cancel"]})
-        return
-    pid = os.fork()
-    if pid == 0:
-        _become_task(message, out)
-    with contextlib.suppress(OSError):
-        os.setpgid(pid, pid)
-    children[pid] = message["key"]
-    _send(out, {"key": message["key"], "pid": pid})
+    def serve(self) -> None:
+        """Obey and reap until the input ends, then leave nothing running."""
+        buffer = b""
+        while True:
+            readable, _, _ = select.select([0, self._wakeup], [], [])
+            if self._wakeup in readable:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wakeup, 4096)
+                self._reap()
+            if 0 in readable:
+                data = os.read(0, 1 << 16)
+                if not data:
+                    self._end()
+                    return
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    self._obey(json.loads(line))
 
-
-def _reap(out: int, children: dict[int, str]) -> None:
-    while children:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
+    def _obey(self, message: dict[str, Any]) -> None:
+        if "cancel" in message:
+            for pid, launch in self._tasks.items():
+                if launch["key"] == message["cancel"]:
+                    self._kill(pid, launch)
             return
-        key = children.pop(pid, None)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)  # what the task left running
-        if key is not None:
-            _send(out, {"key": key, "exit": os.waitstatus_to_exitcode(status)})
+        pid = os.fork()
+        if pid == 0:
+            _become_task(message, self._out)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        self._tasks[pid] = {"key": message["key"], "cleanup": message.get("cleanup")}
+        _send(self._out, {"key": message["key"], "pid": pid})
+
+    def _kill(self, pid: int, launch: dict[str, Any]) -> None:
+        """Kill a task; what else it started is swept when it is reaped."""
+        if launch["cleanup"]:
+            with contextlib.suppress(OSError):
+                self._cleanups.add(os.posix_spawnp(launch["cleanup"][0], launch["cleanup"], os.environ))
+        _kill_group(pid)
+
+    def _reap(self) -> None:
+        while self._tasks or self._cleanups:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            launch = self._tasks.pop(pid, None)
+            self._cleanups.discard(pid)
+            if launch is None:
+                continue
+            _kill_group(pid)
+            self._sweep()
+            ended = {
+                "key": launch["key"],
+                "exit": os.waitstatus_to_exitcode(status),
+                "max_rss_bytes": usage.ru_maxrss * 1024,
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            }
+            _send(self._out, ended)
+
+    def _sweep(self) -> None:
+        """Kill what dead tasks left behind: the children of this process that are not tasks."""
+        while strays := _children() - self._tasks.keys() - self._cleanups:
+            for pid in strays:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+
+    def _end(self) -> None:
+        signal.alarm(round(_CLEANUP_SECONDS))
+        for pid, launch in self._tasks.items():
+            self._kill(pid, launch)
+        for pid in (*self._tasks, *self._cleanups):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self._tasks.clear()
+        self._cleanups.clear()
+        self._sweep()
 
 
-def _kill(children: dict[int, str]) -> None:
-    for pid in children:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _children() -> set[int]:
+    """Return the children of this process, also those that fell to it."""
+    found: set[int] = set()
+    for listing in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(map(int, listing.read_text().split()))
+    return found
 
 
 def _send(out: int, message: dict[str, Any]) -> None:
@@ -115,7 +175,9 @@ def _become_task(launch: dict[str, Any], out: int) -> None:
     try:
         parent = os.getppid()
         os.setpgid(0, 0)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        library = ctypes.CDLL(None)
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        library.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != parent:
             os._exit(1)
         signal.set_wakeup_fd(-1)
@@ -145,6 +207,8 @@ def _run(launch: dict[str, Any]) -> int:
     """Execute the component and leave as an interpreter would; return the exit status."""
     status = 1
     try:
+        if launch.get("command"):
+            os.execvp(launch["command"][0], launch["command"])  # noqa: S606 - the launcher wrote the command
         _execute(launch)
         status = 0
     except SystemExit as leave:
@@ -165,6 +229,8 @@ def _execute(launch: dict[str, Any]) -> None:
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     from kfp.dsl.executor import Executor
 
+    if launch.get("is_notebook"):
+        _prepare_kernel(Path(launch["folder"]).parent / "jupyter")
     spec = importlib.util.spec_from_file_location("ephemeral_component", launch["source"])
     assert spec is not None
     assert spec.loader is not None
@@ -175,6 +241,18 @@ def _execute(launch: dict[str, Any]) -> None:
     spec.loader.exec_module(module)
     executor_input = json.loads(Path(launch["executor_input"]).read_bytes())
     Executor(executor_input=executor_input, function_to_execute=getattr(module, launch["function"])).execute()
+
+
+def _prepare_kernel(folder: Path) -> None:
+    """Let the kernel ``python3`` be this interpreter, whatever kernels the user has; keep its files with the task."""
+    kernel = folder / "kernels" / "python3"
+    kernel.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    document = {"argv": command, "display_name": "Python 3", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(document))
+    os.environ["JUPYTER_PATH"] = str(folder)
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
+    os.environ["IPYTHONDIR"] = str(folder / "ipython")
 
 
 if __name__ == "__main__":

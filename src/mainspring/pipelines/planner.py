@@ -1,0 +1,461 @@
+"""From the compiled pipeline to the plan: every reference checked, every expression parsed, one error for all.
+
+A component is planned once, however often it is used. Nothing is started before the whole plan stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from mainspring.core import InvalidInput
+from mainspring.pipelines import ir
+from mainspring.pipelines.bindings import CHANNEL
+from mainspring.pipelines.component import ContainerComponent, lift_component, read_resources
+from mainspring.pipelines.expressions import Expression, parse_expression
+from mainspring.pipelines.placeholders import check_command, check_placeholders, has_placeholder
+from mainspring.pipelines.plan import (
+    ArtifactSource,
+    Constant,
+    DagPlan,
+    FromParent,
+    FromTask,
+    Importer,
+    Interface,
+    Leaf,
+    Loop,
+    Parameter,
+    ParameterSource,
+    Plan,
+    Retry,
+    Selected,
+    StatusOf,
+    TaskPlan,
+    address_of,
+    make_dag,
+)
+from mainspring.pipelines.platform import TaskPlatform, read_task_platform
+
+_OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
+_TYPES = {
+    *("NUMBER_INTEGER", "NUMBER_DOUBLE", "STRING", "BOOLEAN", "LIST", "STRUCT"),
+    *("TASK_FINAL_STATUS", "TASK_CONFIG"),
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
+_MAX_TASKS = 200_000
+_MAX_ADDRESS = 480
+_MAX_NAME = 200
+
+
+def make_plan(spec: ir.PipelineSpec) -> Plan:
+    """Validate a pipeline and plan it; raise `InvalidInput` with everything that is wrong or not supported."""
+    planner = _Planner(spec)
+    root = planner.root()
+    if planner.problems:
+        problems = list(dict.fromkeys(planner.problems))
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise InvalidInput(
+            f"The pipeline {spec.pipeline_info.name!r} cannot run here: {shown}.",
+            hint="Mend it and compile it again; nothing was started.",
+        )
+    settings = spec.platforms.get("kubernetes") or {}
+    pipeline_config = settings.get("pipelineConfig") or {}
+    return Plan(
+        name=spec.pipeline_info.name,
+        interface=_interface(spec.root),
+        root=root,
+        warnings=tuple(dict.fromkeys((*planner.warnings, *_platform_warnings(spec.platforms)))),
+        has_workspace="workspace" in pipeline_config,
+        timeout_ms=int(pipeline_config.get("activeDeadlineSeconds") or 0) * 1000,
+    )
+
+
+def _platform_warnings(platforms: dict[str, Any]) -> list[str]:
+    found = [f"the settings for the platform {name!r} are ignored here" for name in platforms if name != "kubernetes"]
+    config = (platforms.get("kubernetes") or {}).get("pipelineConfig") or {}
+    known = ("workspace", "activeDeadlineSeconds")
+    found += [f"the pipeline's setting {name} is ignored here" for name in config if name not in known]
+    if (config.get("workspace") or {}).get("kubernetes"):
+        found.append("the workspace is a local folder: its size and pvcSpecPatch are ignored here")
+    return found
+
+
+class _Planner:
+    """Walks the components and collects problems and warnings instead of stopping at the first."""
+
+    def __init__(self, spec: ir.PipelineSpec) -> None:
+        self.spec = spec
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._bodies: dict[str, Leaf | DagPlan] = {}
+        self._interfaces: dict[str, Interface] = {}
+        self._sizes: dict[int, int] = {}
+        self._open: list[str] = []
+        executors = (spec.platforms.get("kubernetes") or {}).get("deploymentSpec") or {}
+        self._platforms: dict[str, Any] = executors.get("executors") or {}
+
+    def root(self) -> DagPlan:
+        """Plan the pipeline; what is wrong is in ``problems``."""
+        if self.spec.root.dag is None or not self.spec.root.dag.tasks:
+            self.problems.append("the pipeline has no tasks")
+            return make_dag({})
+        root = self._dag(self.spec.root.dag, "", frozenset(_names(self.spec.root.input_definitions)))
+        if self._sizes.get(id(root), 0) > _MAX_TASKS:
+            self.problems.append(f"it has more than {_MAX_TASKS} tasks")
+        return root
+
+    def _dag(self, dag: ir.DagSpec, prefix: str, inputs: frozenset[str]) -> DagPlan:
+        tasks: dict[str, TaskPlan] = {}
+        size = 0
+        for name, spec in dag.tasks.items():
+            task = self._task(name, spec, address_of(prefix, name), dag)
+            if task is not None:
+                tasks[name] = task
+                size += self._sizes.get(id(task.body), 1)
+                self._check_parents(task, address_of(prefix, name), inputs)
+        parameters = {name: _parameter_selectors(output) for name, output in dag.outputs.parameters.items()}
+        artifacts = {
+            name: tuple(FromTask(item.producer_subtask, item.output_artifact_key) for item in output.artifact_selectors)
+            for name, output in dag.outputs.artifacts.items()
+        }
+        for name, sources in (*parameters.items(), *artifacts.items()):
+            for source in sources:
+                if source.task not in dag.tasks:
+                    self._refuse(
+                        prefix or "(the pipeline)", f"its output {name!r} is of {source.task!r}, which is not in it"
+                    )
+        planned = make_dag(self._ordered(tasks, prefix), parameters, artifacts)
+        self._sizes[id(planned)] = size
+        return planned
+
+    def _check_parents(self, task: TaskPlan, address: str, inputs: frozenset[str]) -> None:
+        for name, source in (*task.parameters.items(), *task.artifacts.items()):
+            inner = source.source if isinstance(source, Selected) else source
+            is_added = name.startswith(CHANNEL) or (isinstance(inner, FromParent) and inner.name.startswith(CHANNEL))
+            if isinstance(inner, FromParent) and inner.name not in inputs and not is_added:
+                self._refuse(address, f"its input {name!r} is the input {inner.name!r} of its dag, which has none")
+
+    def _task(self, name: str, spec: ir.TaskSpec, address: str, dag: ir.DagSpec) -> TaskPlan | None:
+        if len(address) > _MAX_ADDRESS:
+            self._refuse(f"{address[:60]}…", "its name and those of the dags around it are too long")
+            return None
+        if not _is_plain(name):
+            self._refuse(repr(address), "its name cannot be the name of a folder")
+            return None
+        reference = spec.component_ref.name
+        component = self.spec.components.get(reference)
+        if component is None:
+            self._refuse(address, f"its component {reference!r} is missing")
+            return None
+        body = self._body(reference, component, address)
+        if body is None:
+            return None
+        platform = self._platform(component, address)
+        given = {**spec.inputs.parameters, **platform.inputs}
+        caching = spec.caching_options
+        task = TaskPlan(
+            name=name,
+            component=reference,
+            interface=self._interface(reference, component, address),
+            body=body,
+            parameters=self._parameters(given, address),
+            artifacts=self._artifacts(spec, address),
+            upstream=self._upstream(spec, given, address, dag),
+            condition=self._expression(spec.trigger_policy.condition, address),
+            loop=self._loop(spec, address),
+            runs_after_failure=spec.trigger_policy.strategy == "ALL_UPSTREAM_TASKS_COMPLETED",
+            retry=_retry(spec.retry_policy, address),
+            caches=None if caching is None else caching.enable_cache,
+            cache_key="" if caching is None else caching.cache_key,
+            resources=self._resources(component, address),
+            platform=platform,
+        )
+        return _looped_leaf(task) if task.loop is not None and not isinstance(body, DagPlan) else task
+
+    def _body(self, reference: str, component: ir.ComponentSpec, address: str) -> Leaf | DagPlan | None:
+        if reference in self._open:
+            self._refuse(address, f"its component {reference!r} contains itself")
+            return None
+        if reference not in self._bodies:
+            self._open.append(reference)
+            body = self._new_body(component, address)
+            self._open.pop()
+            if body is None:
+                return None
+            self._bodies[reference] = body
+        return self._bodies[reference]
+
+    def _new_body(self, component: ir.ComponentSpec, address: str) -> Leaf | DagPlan | None:
+        if component.dag is not None:
+            return self._dag(component.dag, address, frozenset(_names(component.input_definitions)))
+        executor = self.spec.deployment_spec.executors.get(component.executor_label)
+        if executor is None:
+            self._refuse(address, f"its executor {component.executor_label!r} is missing")
+        elif executor.importer is not None:
+            return self._importer(executor.importer, component, address)
+        elif executor.container is None:
+            kind = "a resolver" if executor.resolver is not None else "an executor that is not a container"
+            self._refuse(address, f"{kind}, which only the platform it was made for can run")
+        else:
+            return self._lift(executor.container, component, address)
+        return None
+
+    def _lift(self, container: ir.ContainerSpec, component: ir.ComponentSpec, address: str) -> Leaf | None:
+        try:
+            lifted = lift_component(container)
+        except InvalidInput as error:
+            self._refuse(address, error.message.rstrip("."))
+            return None
+        inputs, outputs = component.input_definitions, component.output_definitions
+        words = (*lifted.command, *lifted.args) if isinstance(lifted, ContainerComponent) else ()
+        for placeholder in check_command(
+            words, frozenset(inputs.parameters), frozenset(_names(inputs)), frozenset(_names(outputs))
+        ):
+            self._refuse(address, f"the unknown placeholder {placeholder} in its command")
+        return lifted
+
+    def _importer(self, importer: ir.ImporterSpec, component: ir.ComponentSpec, address: str) -> Importer:
+        constant = ir.constant_of(importer.artifact_uri)
+        if constant is msgspec.UNSET and not importer.artifact_uri.runtime_parameter:
+            self._refuse(address, "an importer without artifactUri")
+        inputs = frozenset(component.input_definitions.parameters)
+        for placeholder in check_placeholders(importer.metadata, inputs):
+            self._refuse(address, f"the unknown placeholder {placeholder} in the metadata of an importer")
+        if importer.download_to_workspace:
+            self.warnings.append(f"task {address}: downloadToWorkspace is ignored here")
+        return Importer(
+            uri="" if constant is msgspec.UNSET else str(constant),
+            parameter=importer.artifact_uri.runtime_parameter,
+            type=importer.type_schema.title,
+            schema_version=importer.type_schema.schema_version,
+            metadata=importer.metadata,
+        )
+
+    def _resources(self, component: ir.ComponentSpec, address: str) -> dict[str, Any]:
+        executor = self.spec.deployment_spec.executors.get(component.executor_label)
+        if executor is None or executor.container is None or not executor.container.resources:
+            return {}
+        requests = executor.container.resources
+        if not has_placeholder(requests):
+            try:
+                read_resources(requests)
+            except InvalidInput as error:
+                self._refuse(address, f"its resource requests: {error.message.rstrip('.')}")
+        return requests
+
+    def _platform(self, component: ir.ComponentSpec, address: str) -> TaskPlatform:
+        settings = self._platforms.get(component.executor_label)
+        if not settings:
+            return TaskPlatform()
+        try:
+            platform = read_task_platform(settings)
+        except InvalidInput as error:
+            self._refuse(address, error.message)
+            return TaskPlatform()
+        self.warnings += [f"task {address}: its setting {name} is ignored here" for name in platform.ignored]
+        return platform
+
+    def _interface(self, reference: str, component: ir.ComponentSpec, address: str) -> Interface:
+        if reference not in self._interfaces:
+            interface = self._interfaces[reference] = _interface(component)
+            names = (*_names(component.input_definitions), *_names(component.output_definitions))
+            for name in (name for name in names if not _is_plain(name)):
+                self._refuse(address, f"its input or output {name!r} cannot be the name of a file")
+            for name, parameter in interface.parameters.items():
+                if parameter.type not in _TYPES:
+                    self._refuse(address, f"its input {name!r} has the unknown type {parameter.type!r}")
+        return self._interfaces[reference]
+
+    def _parameters(self, given: dict[str, ir.ParameterInput], address: str) -> dict[str, ParameterSource]:
+        names = frozenset(given)
+        sources: dict[str, ParameterSource] = {}
+        for name, item in given.items():
+            source = _parameter_source(item)
+            if source is None:
+                self._refuse(address, f"its input {name!r} has no source that can be read")
+                continue
+            if isinstance(source, Constant):
+                for placeholder in check_placeholders(source.value, names - {name}):
+                    self._refuse(address, f"the unknown placeholder {placeholder} in its input {name!r}")
+            selector = self._expression(item.parameter_expression_selector, address)
+            sources[name] = source if selector is None else Selected(source, selector)
+        return sources
+
+    def _artifacts(self, spec: ir.TaskSpec, address: str) -> dict[str, ArtifactSource]:
+        sources: dict[str, ArtifactSource] = {}
+        for name, given in spec.inputs.artifacts.items():
+            if given.task_output_artifact is not None:
+                reference = given.task_output_artifact
+                sources[name] = FromTask(reference.producer_task, reference.output_artifact_key)
+            elif given.component_input_artifact:
+                sources[name] = FromParent(given.component_input_artifact)
+            else:
+                self._refuse(address, f"its input {name!r} has no source that can be read")
+        return sources
+
+    def _upstream(
+        self, spec: ir.TaskSpec, given: dict[str, ir.ParameterInput], address: str, dag: ir.DagSpec
+    ) -> tuple[str, ...]:
+        """Return dependentTasks and every producer: neither list alone is complete."""
+        named = dict.fromkeys((*spec.dependent_tasks, *_producers(given.values(), spec.inputs.artifacts.values())))
+        for name in named:
+            if name not in dag.tasks:
+                self._refuse(address, f"it waits for the task {name!r}, which is not in its dag")
+        return tuple(name for name in named if name in dag.tasks)
+
+    def _loop(self, spec: ir.TaskSpec, address: str) -> Loop | None:
+        iterator = spec.parameter_iterator or spec.artifact_iterator
+        if iterator is None:
+            return None
+        items, limit = iterator.items, max(0, spec.iterator_policy.parallelism_limit)
+        if items.raw:
+            return Loop(item=iterator.item_input, raw=self._raw_items(items.raw, address), limit=limit)
+        if not items.input_parameter and not items.input_artifact:
+            self._refuse(address, "a loop over nothing: its iterator has no items")
+        return Loop(
+            item=iterator.item_input, parameter=items.input_parameter, artifact=items.input_artifact, limit=limit
+        )
+
+    def _raw_items(self, raw: str, address: str) -> tuple[Any, ...]:
+        try:
+            items = ir.normalise_numbers(msgspec.json.decode(raw))
+        except msgspec.DecodeError:
+            items = None
+        if not isinstance(items, list):
+            self._refuse(address, f"the items of its loop are not a JSON list: {raw[:60]}")
+            return ()
+        return tuple(items)
+
+    def _expression(self, text: str, address: str) -> Expression | None:
+        try:
+            return parse_expression(text) if text else None
+        except InvalidInput as error:
+            self._refuse(address, error.message.rstrip("."))
+            return None
+
+    def _ordered(self, tasks: dict[str, TaskPlan], prefix: str) -> dict[str, TaskPlan]:
+        """Put each task behind those it waits for, otherwise in the order they are written."""
+        counts = {name: sum(other in tasks for other in task.upstream) for name, task in tasks.items()}
+        behind: dict[str, list[str]] = {name: [] for name in tasks}
+        for name, task in tasks.items():
+            for other in task.upstream:
+                if other in behind:
+                    behind[other].append(name)
+        free = deque(name for name, count in counts.items() if not count)
+        ordered: dict[str, TaskPlan] = {}
+        while free:
+            name = free.popleft()
+            ordered[name] = msgspec.structs.replace(
+                tasks[name], upstream=tuple(other for other in tasks[name].upstream if other in tasks)
+            )
+            for other in behind[name]:
+                counts[other] -= 1
+                if not counts[other]:
+                    free.append(other)
+        if stuck := [name for name in tasks if name not in ordered]:
+            shown = ", ".join(stuck[:5]) + ("…" if len(stuck) > 5 else "")
+            self._refuse(address_of(prefix, min(stuck)), f"it is in a cycle of tasks ({shown})")
+        return ordered
+
+    def _refuse(self, address: str, construct: str) -> None:
+        self.problems.append(f"task {address}: {construct}")
+
+
+def _looped_leaf(task: TaskPlan) -> TaskPlan:
+    """Put a component that is iterated itself into a dag of its own, so that every loop has a body of tasks."""
+    inner = msgspec.structs.replace(
+        task,
+        loop=None,
+        condition=None,
+        upstream=(),
+        runs_after_failure=False,
+        parameters={name: FromParent(name) for name in (*task.parameters, *task.interface.parameters)},
+        artifacts={name: FromParent(name) for name in (*task.artifacts, *task.interface.artifacts)},
+    )
+    body = make_dag(
+        {task.name: inner},
+        {name: (FromTask(task.name, name),) for name in task.interface.output_parameters},
+        {name: (FromTask(task.name, name),) for name in task.interface.output_artifacts},
+    )
+    return msgspec.structs.replace(task, body=body)
+
+
+def _is_plain(name: str) -> bool:
+    """Say whether a name can be that of a file: files are named after tasks, inputs and outputs."""
+    return bool(name) and name not in (".", "..") and "/" not in name and name.isprintable() and len(name) <= _MAX_NAME
+
+
+def _names(definitions: ir.Definitions) -> tuple[str, ...]:
+    return (*definitions.parameters, *definitions.artifacts)
+
+
+def _producers(parameters: Iterable[ir.ParameterInput], artifacts: Iterable[ir.ArtifactInput]) -> list[str]:
+    references = [item for given in parameters for item in (given.task_output_parameter, given.task_final_status)]
+    found = [reference.producer_task for reference in references if reference is not None]
+    outputs = (given.task_output_artifact for given in artifacts)
+    return found + [output.producer_task for output in outputs if output is not None]
+
+
+def _interface(component: ir.ComponentSpec) -> Interface:
+    inputs, outputs = component.input_definitions, component.output_definitions
+    return Interface(
+        parameters={name: _parameter(spec) for name, spec in inputs.parameters.items()},
+        artifacts=inputs.artifacts,
+        output_parameters={name: _parameter(spec) for name, spec in outputs.parameters.items()},
+        output_artifacts=outputs.artifacts,
+    )
+
+
+def _parameter(spec: ir.ParameterSpec) -> Parameter:
+    return Parameter(
+        type=spec.parameter_type or _OLD_TYPES.get(spec.type, spec.type),
+        default=spec.default_value,
+        optional=spec.is_optional or spec.default_value is not msgspec.UNSET,
+        literals=tuple(spec.literals),
+    )
+
+
+def _parameter_source(given: ir.ParameterInput) -> ParameterSource | None:
+    if given.task_output_parameter is not None:
+        reference = given.task_output_parameter
+        return FromTask(reference.producer_task, reference.output_parameter_key)
+    if given.task_final_status is not None:
+        return StatusOf(given.task_final_status.producer_task)
+    if given.component_input_parameter:
+        return FromParent(given.component_input_parameter)
+    value = given.runtime_value or ir.RuntimeValue()
+    if value.runtime_parameter:
+        return FromParent(value.runtime_parameter)
+    constant = ir.constant_of(value)
+    return None if constant is msgspec.UNSET else Constant(constant)
+
+
+def _parameter_selectors(output: ir.DagOutputParameter) -> tuple[FromTask, ...]:
+    selectors = output.value_from_oneof.parameter_selectors if output.value_from_oneof else []
+    if output.value_from_parameter is not None:
+        selectors = [output.value_from_parameter]
+    return tuple(FromTask(item.producer_subtask, item.output_parameter_key) for item in selectors)
+
+
+def _retry(policy: ir.RetryPolicy | None, address: str) -> Retry | None:
+    if policy is None:
+        return None
+    return Retry(
+        count=policy.max_retry_count,
+        delay_ms=_milliseconds(policy.backoff_duration, address),
+        factor=policy.backoff_factor or 2.0,
+        longest_ms=_milliseconds(policy.backoff_max_duration, address) or 3_600_000,
+    )
+
+
+def _milliseconds(duration: str, address: str) -> int:
+    match = _DURATION.fullmatch(duration or "0s")
+    if match is None:
+        raise InvalidInput(
+            f"Task {address}: {duration!r} in its retryPolicy is not a duration.", hint="Write seconds: 30s."
+        )
+    return round(float(match[1]) * 1000)
