@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,10 +23,12 @@ from mainspring.core import FixedClock
 from mainspring.features import CategoricalColumn, NumericColumn, Transform
 from mainspring.serving import Deployment, ModelReference, Variant, write_deployment
 from mainspring.serving.app import App, AppOptions
-from mainspring.serving.endpoint import Endpoint
+from mainspring.serving.endpoint import Endpoint, EndpointOptions
+from mainspring.serving.http import Request
 from mainspring.serving.mlmodel import tree_digest
 from mainspring.serving.wire import Reply
 
+T = TypeVar("T")
 INPUTS = [
     {"name": "carrier", "type": "string", "required": True},
     {"name": "engine", "type": "string", "required": False},
@@ -116,15 +119,17 @@ def deploy(model_folder: Path, other_model_folder: Path) -> Callable[..., Deploy
 
 
 class Client:
-    """Calls an application in process, as uvicorn would."""
+    """Calls an application in process; the event loop goes on between requests."""
 
     def __init__(self, endpoint: Endpoint, options: AppOptions) -> None:
         self.endpoint = endpoint
         self.app = App(endpoint, options)
+        self._runner = asyncio.Runner()
 
     def request(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Reply:
         """Send one request, run the shadows, and return the reply."""
-        return asyncio.run(self._request(method, path, body, headers or {}))
+        pairs = {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
+        return self.run(self._request(Request(method, path, pairs, body)))
 
     def post(self, path: str, document: object, **headers: str) -> Reply:
         return self.request(
@@ -134,30 +139,34 @@ class Client:
     def get(self, path: str) -> Reply:
         return self.request("GET", path)
 
-    async def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        sent: list[dict] = []
-        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": "http", "method": method, "path": path, "headers": pairs}
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the application's event loop."""
+        return self._runner.run(work)
 
-        async def receive() -> dict:
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def send(self, path: str, document: object, **headers: str) -> Reply:
+        """Send one request from within the event loop, to share a turn with others."""
+        pairs = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.app.handle(Request("POST", path, pairs, msgspec.json.encode(document)), future.set_result)
+        return await future
 
-        async def send(message: dict) -> None:
-            sent.append(message)
-
-        await self.app(scope, receive, send)
-        await self.endpoint.drain_shadows()
-        head = dict(sent[0]["headers"])
-        return Reply(sent[0]["status"], sent[1]["body"], head[b"content-type"], tuple(sent[0]["headers"]))
+    async def _request(self, request: Request) -> Reply:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.app.handle(request, future.set_result)
+        reply = await future
+        await self.endpoint.finish(5)
+        return reply
 
 
 @pytest.fixture
 def make_client(tmp_path: Path, deploy: Callable[..., Deployment], clock: FixedClock) -> Callable[..., Client]:
     """Make an application over a fresh endpoint folder: ``make_client(champion=(100, False, "1"), …)``."""
 
-    def make(options: AppOptions | None = None, **variants: tuple[int, bool, str]) -> Client:
+    def make(
+        options: AppOptions | None = None, settings: EndpointOptions | None = None, **variants: tuple[int, bool, str]
+    ) -> Client:
         deploy(tmp_path, 1, **variants)
-        endpoint = Endpoint("flights", tmp_path, clock)
+        endpoint = Endpoint("flights", tmp_path, clock, settings)
         endpoint.reload()
         assert endpoint.error == ""
         return Client(endpoint, options or AppOptions())
@@ -182,7 +191,7 @@ class Process:
         self.port = self._wait_for_port()
 
     def _wait_for_port(self) -> int:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 document = json.loads((self.folder / "endpoint.json").read_bytes())

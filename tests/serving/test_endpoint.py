@@ -9,9 +9,10 @@ import pytest
 
 from mainspring.core import Unavailable
 from mainspring.serving import find_records, read_deployment, read_labels, read_records, write_deployment
-from mainspring.serving.endpoint import MAX_SHADOWS, Call
+from mainspring.serving.calls import Call
 from mainspring.serving.log import SegmentLog
 from mainspring.serving.protocols import v1
+from mainspring.serving.shadows import MAX_SHADOWS
 
 PREDICT = "/v1/models/flights:predict"
 
@@ -64,11 +65,16 @@ def test_mirrors_predict_after_the_answer_and_are_logged_as_shadows(make_client,
 def test_shadows_that_do_not_fit_the_queue_are_dropped_and_counted(make_client, rows):
     client = make_client(champion=(100, True, "1"), baseline=(0, True, "2"))
     endpoint = client.endpoint
-    for _ in range(MAX_SHADOWS + 3):
-        call = Call(v1.WIRE, received_at=endpoint.clock.now_ms())
-        call.router = endpoint.require_router()
-        call.variant = call.router.choose("")
-        endpoint.shadow(call)
+
+    async def flood():
+        for _ in range(MAX_SHADOWS + 3):
+            call = Call(v1.WIRE, lambda reply: None, received_at=endpoint.clock.now_ms())
+            call.router = endpoint.require_router()
+            call.variant = call.router.choose("")
+            call.parsed = v1.parse(msgspec.json.encode({"instances": rows}), {})
+            endpoint._shadows.add(call)
+
+    client.run(flood())
     assert b'mainspring_shadow_dropped_total{endpoint="flights"} 3.0' in endpoint.metrics.render()
 
 
@@ -125,15 +131,15 @@ def test_a_request_that_cannot_be_logged_is_not_answered(client, rows, monkeypat
     assert b"mainspring_prediction_log_failures_total" in client.get("/metrics").body
 
 
-def test_a_model_that_fails_is_a_500_in_shape_without_its_reason(client, rows, tmp_path, monkeypatch):
+def test_a_model_that_fails_is_a_503_in_shape_without_its_reason(client, rows, tmp_path, monkeypatch):
     def fail(self, matrix):
         raise RuntimeError("secret path")
 
     monkeypatch.setattr("mainspring.serving.lightgbm.Booster.predict", fail)
     reply = client.post(PREDICT, {"instances": rows})
-    assert reply.status == 500
+    assert reply.status == 503
     assert b"secret" not in reply.body
-    assert [record.status for record in read_records(tmp_path / "predictions", 0, 2**60)] == [500]
+    assert [record.status for record in read_records(tmp_path / "predictions", 0, 2**60)] == [503]
 
 
 def test_a_deployment_that_cannot_be_loaded_leaves_the_old_one_answering(client, tmp_path, rows):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mainspring.core import Unavailable
+from mainspring.core import Corrupt, FixedClock, Unavailable
 from mainspring.serving import LabelRecord, PredictionRecord, find_record, find_records, read_labels, read_records
 from mainspring.serving.log import DAY_MS, SegmentLog
+from mainspring.serving.recovery import recover
 
 
 def _record(id: str, received_at: int, **changes: object) -> PredictionRecord:
@@ -66,7 +71,7 @@ def test_segments_outside_the_interval_are_not_opened(tmp_path, clock):
     for path in tmp_path.iterdir():
         day = (int(path.name.partition("-")[0]) - start) // DAY_MS
         if day < 4 or day > 7:
-            path.write_bytes(b"not json\n")
+            path.write_bytes(b'not json\n{"check":1,"records":1}\n')
     wanted = read_records(tmp_path, start + 4 * DAY_MS, start + 7 * DAY_MS)
     assert [record.id for record in wanted] == ["r4", "r5", "r6"]
 
@@ -78,14 +83,68 @@ def test_a_record_logged_after_midnight_is_found_in_its_day(tmp_path, clock):
     assert [record.id for record in read_records(tmp_path, late - 100, late + 1)] == ["late"]
 
 
-def test_a_torn_last_line_is_ignored(tmp_path, clock):
+def test_a_torn_last_batch_is_ignored(tmp_path, clock):
     log = SegmentLog(tmp_path, clock)
-    log.append([_record("whole", clock.now_ms()), _record("torn", clock.now_ms())])
+    log.append([_record("whole", clock.now_ms())])
+    log.append([_record("torn", clock.now_ms())])
     log.close()
     (path,) = tmp_path.iterdir()
     os.truncate(path, path.stat().st_size - 7)
     assert [record.id for record in read_records(tmp_path, 0, 2**60)] == ["whole"]
     assert find_record(tmp_path, "torn") is None
+
+
+@given(cut=st.integers(0, 3_000))
+def test_wherever_a_segment_is_cut_whole_batches_remain_and_recovery_keeps_them(cut):
+    with TemporaryDirectory() as name:
+        folder, clock = Path(name), FixedClock()
+        log = SegmentLog(folder, clock)
+        ends = []
+        for n in range(4):
+            log.append([_record(f"r{n}", clock.now_ms()), _record(f"s{n}", clock.now_ms())])
+            ends.append(log.written)
+        log.close()
+        (path,) = folder.iterdir()
+        cut = min(cut, ends[-1])
+        os.truncate(path, cut)
+        whole = sum(end <= cut for end in ends)
+        wanted = [id for n in range(whole) for id in (f"r{n}", f"s{n}")]
+        assert [record.id for record in read_records(folder, 0, 2**60)] == wanted
+        assert recover(folder) == cut - ([0, *ends][whole])
+        assert path.stat().st_size == [0, *ends][whole]
+        assert [record.id for record in read_records(folder, 0, 2**60)] == wanted
+
+
+def test_recovery_leaves_the_segments_of_the_living_alone(tmp_path, clock):
+    log = SegmentLog(tmp_path, clock)
+    log.append([_record("r", clock.now_ms())])
+    (path,) = tmp_path.iterdir()
+    with path.open("ab") as file:
+        file.write(b'{"id":"half')
+    (tmp_path / "0000000000001-1-0-aa.part").touch()
+    assert recover(tmp_path) == 0
+    assert not list(tmp_path.glob("*.part"))
+    log.close()
+    assert recover(tmp_path) == len(b'{"id":"half')
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda data: data.replace(b"[0.5]", b"[0.9]", 1),
+        lambda data: data[data.index(b"\n") + 1 :],
+        lambda data: data.replace(b'"check":', b'"check":1', 1),
+        lambda data: data[: data.index(b'{"check"')] + b'{"check":"x","records":1}\n' + data,
+    ],
+)
+def test_a_record_that_was_edited_removed_or_put_in_is_noticed(tmp_path, clock, tamper):
+    log = SegmentLog(tmp_path, clock)
+    for n in range(3):
+        log.append([_record(f"r{n}", clock.now_ms())])
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(tamper(path.read_bytes()))
+    with pytest.raises(Corrupt):
+        list(read_records(tmp_path, 0, 2**60))
 
 
 def test_a_request_is_found_with_its_shadows(tmp_path, clock):

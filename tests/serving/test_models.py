@@ -33,7 +33,7 @@ def test_our_model_predicts_what_lightgbm_predicts(model_folder, rows):
     checked = check(model.plan, rows_to_columns(rows, model.plan), 3)
     matrix = np.array([[1, 1400, 39, 2, 0], [7, 200, np.nan, 1, np.nan], [12, 2900.5, 12.5, np.nan, 1]], dtype=float)
     expected = lightgbm.Booster(model_file=str(model_folder / "data/flights/booster.txt")).predict(matrix)
-    assert model.predict(checked).tolist() == expected.tolist()
+    assert model.predict(checked).primary.tolist() == expected.tolist()
 
 
 def test_mlflow_loads_our_model_and_agrees(model_folder, rows):
@@ -41,7 +41,7 @@ def test_mlflow_loads_our_model_and_agrees(model_folder, rows):
     import pandas as pd
 
     model = load_model(_reference(model_folder))
-    ours = model.predict(check(model.plan, rows_to_columns(rows, model.plan), 3))
+    ours = model.predict(check(model.plan, rows_to_columns(rows, model.plan), 3)).primary
     theirs = mlflow.pyfunc.load_model(str(model_folder)).predict(pd.DataFrame(rows))
     assert theirs.tolist() == ours.tolist()
 
@@ -59,7 +59,7 @@ def test_a_plain_lightgbm_model_is_served_natively(tmp_path, rows):
     flavors = {"lightgbm": {"data": "model.lgb"}, "python_function": {"loader_module": "mlflow.lightgbm"}}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "signature": {"inputs": inputs}}))
     model = load_model(_reference(tmp_path))
-    predicted = model.predict(check(model.plan, {"b": [0.5, 1], "a": [0.1, 0.9]}, 2))
+    predicted = model.predict(check(model.plan, {"b": [0.5, 1], "a": [0.1, 0.9]}, 2)).primary
     assert model.platform == "lightgbm"
     assert predicted.tolist() == booster.predict(np.array([[0.1, 0.5], [0.9, 1.0]])).tolist()
 
@@ -116,7 +116,7 @@ def test_a_pickled_model_is_served_once_the_operator_allows_it(tmp_path):
     with pytest.raises(Refused, match="allow-pickle"):
         load_model(_reference(folder))
     model = load_model(_reference(folder), allow_pickle=True)
-    assert model.predict(check(model.plan, {"a": [4, 5]}, 2)).tolist() == [8.0, 10.0]
+    assert model.predict(check(model.plan, {"a": [4, 5]}, 2)).primary.tolist() == [8.0, 10.0]
 
 
 def test_data_outside_the_folder_is_refused(copy_model):
@@ -142,4 +142,7 @@ def test_a_model_that_mlflow_saved_with_our_loader_is_served_without_mlflow(mode
     ours = load_model(_reference(model_folder))
     columns = rows_to_columns(rows, model.plan)
     assert model.platform == "mainspring"
-    assert model.predict(check(model.plan, columns, 3)).tolist() == ours.predict(check(ours.plan, columns, 3)).tolist()
+    assert (
+        model.predict(check(model.plan, columns, 3)).primary.tolist()
+        == ours.predict(check(ours.plan, columns, 3)).primary.tolist()
+    )

@@ -79,35 +79,6 @@ def test_public_clients_get_the_same_predictions(run_endpoint, deploy, tmp_path,
     client.close()
 
 
-def test_kill_under_load_loses_nothing_that_was_acknowledged(run_endpoint, deploy, tmp_path, load):
-    deploy(tmp_path, 1, champion=(100, True, "1"), baseline=(0, True, "2"))
-    acknowledged: list[str] = []
-    for _ in range(3):
-        process = run_endpoint()
-        clients = load(process, 8)
-        time.sleep(0.7)
-        process.process.kill()
-        process.process.wait()
-        clients.finish()
-        assert len(clients.acknowledged) > 50
-        acknowledged += clients.acknowledged
-    logged = {record.id for record in read_records(tmp_path / "predictions", 0, 2**60) if not record.shadow}
-    assert set(acknowledged) <= logged
-
-
-def test_sigterm_under_load_fails_no_request(run_endpoint, deploy, tmp_path, load):
-    deploy(tmp_path)
-    process = run_endpoint()
-    clients = load(process, 16)
-    time.sleep(0.5)
-    process.process.send_signal(signal.SIGTERM)
-    assert process.process.wait(10) == 0
-    clients.finish()
-    assert clients.failures == []
-    answered = {record.id for record in read_records(tmp_path / "predictions", 0, 2**60) if not record.shadow}
-    assert set(clients.acknowledged) <= answered
-
-
 def test_what_was_answered_is_shadowed_before_the_process_ends(run_endpoint, deploy, tmp_path, rows):
     deploy(tmp_path, 1, champion=(100, True, "1"), baseline=(0, True, "2"))
     process = run_endpoint()

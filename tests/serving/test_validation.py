@@ -73,8 +73,8 @@ def test_all_problems_are_collected():
         check(PLAN, {"s": [1], "o": ["y"], "n": ["x"], "b": [True], "zz": [0]}, 1)
     assert caught.value.problems == [
         "column 'zz' is not in the signature",
-        "column 'd' is missing",
         "column 's': expected a string, got 1 in row 0",
+        "column 'd' is missing",
         "column 'n': expected a whole number, got 'x' in row 0",
     ]
 

@@ -8,7 +8,27 @@ from typing import Annotated
 import typer
 
 from mainspring import __version__
-from mainspring.cli import config, data, demo, events, models, runs, serve, up, why
+from mainspring.cli import (
+    batch,
+    config,
+    data,
+    demo,
+    events,
+    exchange,
+    models,
+    models_accelerate,
+    package,
+    predictions,
+    remote,
+    run_graph,
+    runs,
+    schedules,
+    serve,
+    server,
+    tracking_runs,
+    up,
+    why,
+)
 from mainspring.cli.project import Options
 
 app = typer.Typer(
@@ -42,16 +62,34 @@ def share_options(
 
 
 app.command("up")(up.up)
-app.command("server", hidden=True)(up.server)
+app.command("server")(server.server)
 app.command("scheduler", hidden=True)(up.scheduler)
 app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
+app.command("predict")(batch.predict)
+app.command("package")(package.package)
 app.command("run")(runs.run)
 app.command("resume")(runs.resume)
-app.command("runs")(runs.list_)
+app.command("retry")(runs.retry)
+app.command("cancel")(runs.cancel)
+app.command("graph")(run_graph.graph)
+app.command("compile")(runs.compile_)
+app.command("worker")(runs.worker)
+app.add_typer(run_graph.app, name="pipelines")
+app.add_typer(tracking_runs.app, name="runs")
 app.command("logs")(runs.logs)
-app.command("models")(models.list_)
+app.command("export")(exchange.export)
+app.command("import")(exchange.import_)
+app.command("export-mlflow")(exchange.export_mlflow)
+app.command("import-mlflow")(exchange.import_mlflow)
+app.add_typer(exchange.client, name="client")
 app.command("why")(why.why)
 app.command("events")(events.list_)
+models.app.command("accelerate")(models_accelerate.accelerate)
+app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(predictions.app, name="predictions")
+app.add_typer(predictions.labels, name="labels")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(remote.app, name="remote")
 app.add_typer(config.app, name="config")

@@ -9,38 +9,89 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.project import open_project, options_of
-from mainspring.cli.up import check_port, environment_of
-from mainspring.core import InvalidInput
+from mainspring.cli.project import Options, open_project, options_of
+from mainspring.cli.up import environment_of
+from mainspring.core import InvalidInput, NotFound
 
 
 def serve(
     context: typer.Context,
-    uri: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION; none with --model.")] = "",
-    model: Annotated[Path | None, typer.Option(help="An MLflow model folder: no control plane needed.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the endpoint; the model's name if none is given.")] = "",
-    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8080,
+    uri: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")] = "",
+    model: Annotated[
+        str, typer.Option("--model", "--model_dir", help="The same: an MLflow model folder needs no control plane.")
+    ] = "",
+    name: Annotated[
+        str, typer.Option("--name", "--model_name", help="Name of the endpoint; the model's name if none is given.")
+    ] = "",
+    port: Annotated[
+        int | None, typer.Option("--port", "--http_port", help="0 picks a free one; else $AIP_HTTP_PORT, $PORT, 8080.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to bind to; anything but loopback needs a token.")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer, each with a copy of the model.")] = 1,
     log: Annotated[Path | None, typer.Option(help="Folder of the endpoint's state and prediction log.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Home folder of the project's store.")] = None,
     allow_pickle: Annotated[bool, typer.Option(help="Load models that are pickles: they can run any code.")] = False,
+    trust_type: Annotated[list[str] | None, typer.Option(help="A type skops files may hold; repeatable.")] = None,
+    redact: Annotated[list[str] | None, typer.Option(help="Column to leave out of the log; repeatable.")] = None,
+    hash: Annotated[list[str] | None, typer.Option(help="Column to log as a keyed hash; repeatable.")] = None,
+    sample: Annotated[float, typer.Option(help="Share of the requests that is logged.")] = 1.0,
+    on_full: Annotated[str, typer.Option(help="What a full disk does to requests: refuse or drop.")] = "refuse",
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one request.")] = None,
+    max_body: Annotated[int | None, typer.Option(help="Bytes of a request.")] = None,
+    max_waiting: Annotated[int | None, typer.Option(help="Requests that may wait for their prediction.")] = None,
+    split_field: Annotated[str, typer.Option(help="Input column that keeps a client with its variant.")] = "",
+    management: Annotated[str, typer.Option(help="HOST:PORT of the management routes; needs a token.")] = "",
+    repository: Annotated[Path | None, typer.Option(help="Folder of models the management routes may load.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", "--grpc_port", help="Also speak the Open Inference Protocol over gRPC.")
+    ] = None,
+    otel: Annotated[bool, typer.Option(help="Send traces with OpenTelemetry.")] = False,
+    prestop: Annotated[float, typer.Option(help="Seconds to go on accepting after SIGTERM.")] = 0.0,
 ) -> None:
     """Answer predictions: MLflow /invocations, Open Inference Protocol V2, KServe V1 and Vertex :predict."""
-    from mainspring.serving.mlmodel import read_mlmodel
-
+    if home is not None:
+        given_before = options_of(context)
+        context.obj = Options(given_before.folder, {**given_before.flags, "home": str(home.resolve())})
     settings, _ = options_of(context).load()
-    if (model is None) == (not uri):
+    if bool(model) == bool(uri):
         raise InvalidInput("Name one model.", hint="mainspring serve models:/NAME@champion, or --model DIR")
-    check_port("endpoint", settings.values.host, port)
-    if model is None:
-        name, folder = _deploy(context, uri, name, port, log)
+    source = model or uri
+    command = [sys.executable, "-m", "mainspring.serving"]
+    if source.startswith("models:/"):
+        name, folder = _deploy(context, source, name, port or 0, log)
     else:
-        read_mlmodel(model)
-        name = name or model.resolve().name
+        path = _model_folder(source)
+        name = name or path.name
         folder = log or settings.endpoint_folder(name)
-    command = [sys.executable, "-m", "mainspring.serving", "--endpoint", name, "--folder", str(folder)]
-    command += ["--host", settings.values.host, "--port", str(port), "--clock", settings.clock_spec]
-    command += ["--model", str(model)] if model is not None else []
-    command += ["--allow-pickle"] if allow_pickle else []
+        command += ["--model", str(path)]
+    command += ["--endpoint", name, "--folder", str(folder), "--host", host or settings.values.host]
+    command += ["--clock", settings.clock_spec, "--workers", str(workers), "--sample", str(sample)]
+    command += ["--on-full", on_full, "--prestop", str(prestop)]
+    given = {
+        "--port": port,
+        "--timeout": timeout,
+        "--max-body": max_body,
+        "--max-waiting": max_waiting,
+        "--split-field": split_field or None,
+        "--management": management or None,
+        "--repository": repository,
+        "--grpc-port": grpc_port,
+    }
+    command += [str(part) for flag, value in given.items() if value is not None for part in (flag, value)]
+    repeated = {"--trust-type": trust_type, "--redact": redact, "--hash": hash}
+    command += [part for flag, values in repeated.items() for value in values or () for part in (flag, value)]
+    command += [flag for flag, is_on in (("--allow-pickle", allow_pickle), ("--otel", otel)) if is_on]
     os.execve(sys.executable, command, environment_of(settings))  # noqa: S606 - no shell; it takes our place
+
+
+def _model_folder(text: str) -> Path:
+    """Return the folder of an MLflow model; an address of anything else is refused, nothing is downloaded."""
+    path = Path(text.removeprefix("file://"))
+    if "://" in text and not text.startswith("file://"):
+        raise InvalidInput(f"{text[:100]!r} is not served from.", hint="Register it: mainspring serve models:/NAME/1")
+    if not (path / "MLmodel").is_file():
+        raise NotFound(f"There is no MLmodel file in {path}.", hint="Name a folder that MLflow saved a model in.")
+    return path.resolve()
 
 
 def _deploy(context: typer.Context, uri: str, name: str, port: int, log: Path | None) -> tuple[str, Path]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mainspring.core import InvalidInput
+from mainspring.monitoring.truth import LabelFrames, frame_labels
 from mainspring.serving import LabelRecord, PredictionRecord
+from mainspring.serving.columnar import INPUT_PREFIX, is_json, read_json_lists, record_table
 
-INPUT_PREFIX = "input."
-"""Features are columns of this prefix, so that a feature may have any name."""
-_RECORD_COLUMNS = {
-    "request_id": pl.String,
-    "received_at": pl.Int64,
-    "variant": pl.String,
-    "version": pl.String,
-    "shadow": pl.Boolean,
-}
-_LABEL_COLUMNS = {"prediction_id": pl.String, "label": pl.Float64, "label_time": pl.Int64, "labelled_at": pl.Int64}
+HEAD = ("id", "received_at", "variant", "version", "shadow")
+"""The columns of a record that each of its rows repeats."""
+KEY_COLUMNS = ("prediction_id", "variant")
+_ORDER = ("received_at", "request_id", "row")
 
 
 def prediction_frame(records: Iterable[PredictionRecord], labels: Iterable[LabelRecord] = ()) -> pl.DataFrame:
@@ -27,30 +26,48 @@ def prediction_frame(records: Iterable[PredictionRecord], labels: Iterable[Label
 
     Columns: ``prediction_id``, ``request_id``, ``row``, ``received_at``, ``variant``, ``version``, ``shadow``,
     ``score``, ``label``, ``label_time`` (when it became true), ``labelled_at`` (when it arrived), and ``input.NAME``
-    for every feature, which only the answered row has; rows of shadows hold null there. The latest label wins; of a
-    request that was sent twice under one id, the first prediction of each variant counts.
+    for every feature, which only the answered row has; rows of shadows hold null there. The label that became known
+    last wins; of a request that was sent twice under one id, the first prediction of each variant counts.
     """
-    predicted = [record for record in records if record.status == 200 and record.outputs is not None]
-    answered = [record for record in predicted if not record.shadow]
-    shadows = [record for record in predicted if record.shadow]
-    frame = pl.concat([_rows_of(answered).hstack(_inputs_of(answered)), _rows_of(shadows)], how="diagonal")
-    ordered = frame.sort("received_at", "request_id", "row", maintain_order=True).unique(
-        ["prediction_id", "variant"], keep="first", maintain_order=True
+    return join_labels(order_rows([table_frame(record_table(list(records)))]), frame_labels(labels))
+
+
+def table_frame(table: pa.Table, features: Sequence[str] | None = None) -> pl.DataFrame:
+    """Lay out the successful predictions of a table of records, in no certain order and without labels.
+
+    ``features`` limits the ``input.`` columns. Everything stays columns: no row becomes a Python object.
+    """
+    table = table.filter(pc.and_(pc.equal(table.column("status"), 200), pc.is_valid(table.column("outputs"))))
+    heads = pl.DataFrame(pl.from_arrow(table.select(HEAD))).rename({"id": "request_id"})
+    scores, sizes = _scores(table)
+    index = np.repeat(np.arange(table.num_rows), sizes)
+    row = np.arange(index.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    frame = heads[index].with_columns(
+        pl.Series("row", row, dtype=pl.Int64),
+        scores,
+        prediction_id=pl.concat_str("request_id", pl.lit(":"), pl.Series(row).cast(pl.String)),
     )
-    return ordered.join(label_frame(labels), on="prediction_id", how="left", maintain_order="left")
+    answered = ~heads["shadow"].to_numpy()
+    names = [name for name in table.schema.names if name.startswith(INPUT_PREFIX)]
+    wanted = names if features is None else [name for name in names if name.removeprefix(INPUT_PREFIX) in set(features)]
+    return frame.with_columns([_feature(table, name, sizes, answered) for name in wanted])
+
+
+def order_rows(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put frames together in the order of the requests, answers before their shadows, each prediction once."""
+    frame = pl.concat(frames, how="diagonal_relaxed")
+    ordered = frame.sort("shadow", maintain_order=True).sort(*_ORDER, maintain_order=True)
+    return ordered.unique(list(KEY_COLUMNS), keep="first", maintain_order=True)
+
+
+def join_labels(frame: pl.DataFrame, labels: LabelFrames) -> pl.DataFrame:
+    """Add ``label``, ``label_time`` and ``labelled_at`` to each row that has a label, by its id or its entity's key."""
+    return frame.join(labels.resolve(frame), on="prediction_id", how="left", maintain_order="left")
 
 
 def label_frame(labels: Iterable[LabelRecord]) -> pl.DataFrame:
-    """Lay out labels, one row per prediction id: the one that arrived last."""
-    known = list(labels)
-    columns = (
-        [label.id for label in known],
-        [label.label for label in known],
-        [label.time for label in known],
-        [label.received_at for label in known],
-    )
-    frame = pl.DataFrame(dict(zip(_LABEL_COLUMNS, columns, strict=True)), schema=_LABEL_COLUMNS)
-    return frame.sort("labelled_at", maintain_order=True).unique("prediction_id", keep="last")
+    """Lay out labels by id, one row per prediction id: the one that became known last."""
+    return frame_labels(labels).by_id
 
 
 def answered_rows(frame: pl.DataFrame) -> pl.DataFrame:
@@ -72,44 +89,40 @@ def feature_frame(frame: pl.DataFrame) -> pl.DataFrame:
     return answered_rows(frame).select(pl.col(name).alias(name.removeprefix(INPUT_PREFIX)) for name in names)
 
 
-def _rows_of(records: Sequence[PredictionRecord]) -> pl.DataFrame:
-    columns = (
-        [record.id for record in records],
-        [record.received_at for record in records],
-        [record.variant for record in records],
-        [record.version for record in records],
-        [record.shadow for record in records],
-    )
-    heads = pl.DataFrame(dict(zip(_RECORD_COLUMNS, columns, strict=True)), schema=_RECORD_COLUMNS)
-    sizes = np.array([len(record.outputs or ()) for record in records], dtype=np.int64)
-    index = np.repeat(np.arange(len(records)), sizes)
-    row = np.arange(index.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    scores = [output for record in records for output in record.outputs or ()]
-    return heads[index].with_columns(
-        pl.Series("row", row, dtype=pl.Int64),
-        _scores(scores),
-        prediction_id=pl.concat_str("request_id", pl.lit(":"), pl.Series(row).cast(pl.String)),
-    )
-
-
-def _scores(values: Sequence[object]) -> pl.Series:
-    try:
-        return pl.Series("score", values, dtype=pl.Float64)
-    except (TypeError, pl.exceptions.PolarsError) as error:
+def _scores(table: pa.Table) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """Return the outputs of all rows, and how many rows each record has."""
+    field = table.schema.field("outputs")
+    column = table.column("outputs").combine_chunks()
+    if is_json(field) or (column.type.value_type == pa.string() and len(column.flatten())):
         raise InvalidInput(
             "The prediction log holds outputs that are not single numbers.", hint="Monitor models that return one."
-        ) from error
+        )
+    sizes = np.asarray(column.value_lengths(), dtype=np.int64) if len(column) else np.zeros(0, dtype=np.int64)
+    return pl.Series("score", column.flatten()).cast(pl.Float64), sizes
 
 
-def _inputs_of(records: Sequence[PredictionRecord]) -> pl.DataFrame:
-    names = dict.fromkeys(name for record in records for name in record.inputs or {})
-    return pl.DataFrame([_input_series(name, records) for name in names])
+def _feature(table: pa.Table, name: str, sizes: npt.NDArray[np.int64], answered: npt.NDArray[np.bool_]) -> pl.Series:
+    """Return one feature of all rows: null where the record is a shadow, or has not one value per row."""
+    column = table.column(name)
+    if is_json(table.schema.field(name)):
+        lists = read_json_lists(column)
+        values = [
+            value
+            for given, size, counts in zip(lists, sizes, answered, strict=True)
+            for value in (given if counts and given is not None and len(given) == size else [None] * size)
+        ]
+        return pl.Series(name, values, strict=False)
+    array = column.combine_chunks()
+    lengths = np.asarray(array.value_lengths().fill_null(-1), dtype=np.int64) if len(array) else sizes
+    fits = (lengths == sizes) & answered
+    flat = array.filter(pa.array(fits)).flatten() if len(array) else array.flatten()
+    series = pl.Series(name, flat)
+    if not fits.all():
+        series = _spread(series, np.repeat(fits, sizes))
+    return series.cast(pl.Null) if series.null_count() == series.len() else series
 
 
-def _input_series(name: str, records: Sequence[PredictionRecord]) -> pl.Series:
-    values: list[object] = []
-    for record in records:
-        count = len(record.outputs or ())
-        given = (record.inputs or {}).get(name)
-        values.extend(given if given is not None and len(given) == count else [None] * count)
-    return pl.Series(INPUT_PREFIX + name, values, strict=False)
+def _spread(values: pl.Series, places: npt.NDArray[np.bool_]) -> pl.Series:
+    """Put values at the marked places and null elsewhere."""
+    index = pl.Series(np.cumsum(places) - 1).set(~pl.Series(places), None)
+    return values.gather(index) if values.len() else pl.Series(values.name, [None] * places.size, dtype=values.dtype)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from mainspring.datasets import (
     Anomaly,
@@ -17,21 +18,16 @@ from mainspring.datasets import (
     measure_drift,
     profile_frame,
 )
-from mainspring.monitoring.frames import answered_rows, feature_frame, labelled_rows, prediction_frame
+from mainspring.monitoring.frames import answered_rows, join_labels, labelled_rows
+from mainspring.monitoring.gathering import Gathering, Volume
 from mainspring.monitoring.performance import Performance, measure_performance
+from mainspring.monitoring.truth import frame_labels
 from mainspring.monitoring.windows import Window
 from mainspring.serving import LabelRecord, PredictionRecord
+from mainspring.serving.columnar import record_table
 
 SCORE = "score"
 """Name of the only column of a profile of scores."""
-
-
-class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """How much was asked: requests (refused ones included), refused requests, answered rows."""
-
-    requests: int
-    refused: int
-    rows: int
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,25 +94,49 @@ def measure_window(
     importances: Mapping[str, float] | None = None,
     score_reference: Profile | None = None,
 ) -> WindowReport:
-    """Measure a window: volume, anomalies, drift, labels, performance.
+    """Measure a window of records that are in memory; see `measure_tables`."""
+    return measure_tables(
+        window,
+        [record_table(records)],
+        labels,
+        reference=reference,
+        schema=schema,
+        features=features,
+        importances=importances,
+        score_reference=score_reference,
+    )
+
+
+def measure_tables(
+    window: Window,
+    tables: Iterable[pa.Table],
+    labels: Iterable[LabelRecord],
+    *,
+    reference: Profile | None = None,
+    schema: Schema | None = None,
+    features: Sequence[str] | None = None,
+    importances: Mapping[str, float] | None = None,
+    score_reference: Profile | None = None,
+) -> WindowReport:
+    """Measure a window, read table by table: volume, anomalies, drift, labels, performance.
 
     ``reference`` and ``schema`` describe the training data; only the columns named in ``features`` (the model's
     inputs; by default what was sent) are looked at. ``score_reference`` is a profile with the one column `SCORE`.
-    Records outside the window are left out.
+    Records outside the window are left out. Features are profiled as they pass and not kept: in memory are ids,
+    scores and labels only.
     """
-    inside = [record for record in records if window.start <= record.received_at < window.end]
-    frame = prediction_frame(inside, labels)
+    truth = frame_labels(labels).within(window.start, window.end)
+    gathering = Gathering(window, keys=truth.key_columns, features=features, schema=schema, reference=reference)
+    for table in tables:
+        gathering.add(table)
+    frame = join_labels(gathering.rows(), truth)
     answered = answered_rows(frame)
-    inputs = _typed(feature_frame(frame), schema)
-    names = list(features) if features is not None else inputs.columns
     labelled = labelled_rows(answered)
     return WindowReport(
         window=window,
-        volume=_measure_volume(inside, answered),
-        anomalies=_find_anomalies(inputs, schema, names),
-        drift=_measure_drift(
-            inputs, answered, reference, names, importances=importances, score_reference=score_reference
-        ),
+        volume=gathering.volume(answered.height),
+        anomalies=_find_anomalies(gathering.plain.profile(), schema, gathering.names),
+        drift=_measure_drift(gathering, answered, reference, importances=importances, score_reference=score_reference),
         labels=_measure_labels(answered, labelled),
         variants=_measure_variants(frame),
         served=_measure(labelled),
@@ -125,45 +145,31 @@ def measure_window(
     )
 
 
-def _measure_volume(records: Sequence[PredictionRecord], answered: pl.DataFrame) -> Volume:
-    asked = [record for record in records if not record.shadow]
-    return Volume(requests=len(asked), refused=sum(record.status != 200 for record in asked), rows=answered.height)
-
-
-def _typed(inputs: pl.DataFrame, schema: Schema | None) -> pl.DataFrame:
-    """Turn whole numbers that JSON carried as floats back into integers where the schema expects them."""
-    wanted = {feature.name for feature in schema.features if feature.type == "INT"} if schema else set()
-    whole = [
-        name
-        for name, dtype in inputs.schema.items()
-        if name in wanted and dtype == pl.Float64 and bool((inputs[name].drop_nulls() % 1 == 0).all())
-    ]
-    return inputs.with_columns(pl.col(whole).cast(pl.Int64)) if whole else inputs
-
-
-def _find_anomalies(inputs: pl.DataFrame, schema: Schema | None, names: Sequence[str]) -> list[Anomaly]:
-    if schema is None or inputs.height == 0:
+def _find_anomalies(inputs: Profile, schema: Schema | None, names: Sequence[str]) -> list[Anomaly]:
+    if schema is None or inputs.rows == 0:
         return []
     wanted = Schema(features=[feature for feature in schema.features if feature.name in set(names)])
-    return find_anomalies(profile_frame(inputs), wanted, environment="SERVING")
+    return find_anomalies(inputs, wanted, environment="SERVING")
 
 
 def _measure_drift(
-    inputs: pl.DataFrame,
+    gathering: Gathering,
     answered: pl.DataFrame,
     reference: Profile | None,
-    names: Sequence[str],
     *,
     importances: Mapping[str, float] | None,
     score_reference: Profile | None,
 ) -> Drift | None:
-    if inputs.height == 0 or (reference is None and score_reference is None):
+    inputs = gathering.compared.profile()
+    if inputs.rows == 0 or (reference is None and score_reference is None):
         return None
     columns: list[ColumnDrift] = []
     if reference is not None:
-        shared = [name for name in names if name in reference.columns and name in inputs.columns]
+        shared = [name for name in gathering.names if name in reference.columns and name in inputs.columns]
         before = Profile(rows=reference.rows, columns={name: reference.columns[name] for name in shared})
-        columns = measure_drift(before, profile_frame(inputs.select(shared), reference=before))
+        columns = measure_drift(
+            before, Profile(rows=inputs.rows, columns={name: inputs.columns[name] for name in shared})
+        )
     return Drift(
         columns=columns,
         weighted_psi=_weigh(columns, importances) if importances else None,

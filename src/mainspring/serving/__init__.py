@@ -22,6 +22,7 @@ from mainspring.serving.reader import (
     newest_label,
     read_labels,
     read_records,
+    read_tables,
 )
 from mainspring.serving.records import LabelRecord, PredictionRecord
 
@@ -40,5 +41,6 @@ __all__ = [
     "read_deployment",
     "read_labels",
     "read_records",
+    "read_tables",
     "write_deployment",
 ]

@@ -41,6 +41,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     revision: int
     variants: list[Variant]
+    split_field: str = ""
+    """Input column whose value in the first row keeps a client with its variant, where no header does."""
 
 
 def read_deployment(path: Path) -> Deployment:

@@ -1,4 +1,4 @@
-"""Stop without losing a request, on uvicorn.
+"""The fallback: the same application as plain ASGI on uvicorn, stopped without losing a request.
 
 uvicorn closes every idle keep-alive connection the moment it is told to stop, and loses the request that is already
 on its way. Here a connection goes on answering, each answer with ``connection: close``, and is closed when it has been
@@ -7,14 +7,20 @@ idle for a second.
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Callable
-from types import FrameType
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mainspring.serving.app import App
+from mainspring.serving.asgi import AsgiApp
+
 IDLE_SECONDS = 1.0
+_GRACE_SECONDS = 5
 
 
 class DrainingProtocol(HttpToolsProtocol):
@@ -39,15 +45,40 @@ class DrainingProtocol(HttpToolsProtocol):
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, told once to stop; it leaves the process to whoever runs it."""
+    """uvicorn's server, which leaves the signals to whoever runs it."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_stop = on_stop
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: the process has its own handlers."""
+        yield
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop gracefully at the first signal; at a second SIGINT, at once. The signal is not raised again."""
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
-        self.should_exit = True
-        self._on_stop()
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Stop gracefully."""
+        self.should_exit = sig in (signal.SIGTERM, signal.SIGINT)
+
+
+async def run_uvicorn(app: App, listener: socket.socket, stopping: asyncio.Event) -> None:
+    """Serve until ``stopping`` is set, then drain."""
+    config = uvicorn.Config(
+        AsgiApp(app),
+        http=DrainingProtocol,
+        loop="none",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=int(app.options.limits.idle_seconds),
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        interface="asgi3",
+    )
+    server = DrainingServer(config)
+
+    async def watch() -> None:
+        await stopping.wait()
+        server.should_exit = True
+
+    watcher = asyncio.create_task(watch())
+    await server.serve(sockets=[listener])
+    watcher.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Unavailable
 
 MAX_PROBLEMS = 20
 _MAX_TEXT = 2_000
@@ -35,6 +35,33 @@ class TooSlow(InvalidInput):
     """The client did not send its body in time."""
 
     http_status = 408
+
+
+class BadHttp(InvalidInput):
+    """The bytes are not an HTTP request that can be read in only one way."""
+
+
+class HeadTooLarge(InvalidInput):
+    """The request line or the headers are larger than the endpoint reads."""
+
+    http_status = 431
+
+
+class Overloaded(Unavailable):
+    """There is more to do than may wait: come back later."""
+
+
+class TooLate(Unavailable):
+    """The time the client, or the operator, gave the answer has passed."""
+
+    code = "DEADLINE_EXCEEDED"
+    http_status = 504
+
+
+class ModelFailed(Unavailable):
+    """The model cannot predict, whoever asks; its own words are only in the endpoint's log."""
+
+    code = "MODEL_FAILED"
 
 
 class WrongMethod(InvalidInput):

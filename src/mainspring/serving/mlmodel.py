@@ -17,6 +17,7 @@ class Signature(msgspec.Struct, frozen=True):
 
     inputs: str | None = None
     outputs: str | None = None
+    params: str | None = None
 
 
 class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +25,7 @@ class MLmodel(msgspec.Struct, frozen=True, kw_only=True):
 
     flavors: dict[str, dict[str, Any]]
     signature: Signature | None = None
+    saved_input_example_info: dict[str, Any] | None = None
 
 
 def read_mlmodel(folder: Path) -> MLmodel:
@@ -67,3 +69,8 @@ def data_path(folder: Path, flavor: dict[str, Any]) -> Path:
     if not isinstance(data, str):
         raise InvalidInput(f"The MLmodel file in {folder} names no data.")
     return folder / check_relative(data)
+
+
+def tree_size(folder: Path) -> int:
+    """Return the bytes of all files below ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

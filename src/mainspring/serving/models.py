@@ -1,27 +1,45 @@
-"""Load a model version: verify its bytes, choose its runtime, compile its plan."""
+"""Load a model version: verify its bytes, choose its runtime, try it out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
-from mainspring.core import Corrupt, Refused, Unavailable
+from mainspring.core import Corrupt, MainspringError, Refused, Unavailable
+from mainspring.serving.checked import Checked, concatenate
 from mainspring.serving.deployment import ModelReference
-from mainspring.serving.lightgbm import Booster
-from mainspring.serving.mlmodel import MLmodel, check_tree, data_path, read_mlmodel
-from mainspring.serving.plan import FLOATS, Plan, compile_signature
-from mainspring.serving.validation import Checked
+from mainspring.serving.explanations import Explain, Explanation
+from mainspring.serving.mlmodel import check_tree, read_mlmodel, tree_size
+from mainspring.serving.plan import Plan
+from mainspring.serving.runtimes.examples import make_example, read_example
+from mainspring.serving.runtimes.interface import Predict, Runtime, Source, Trust
+from mainspring.serving.runtimes.memory import require_memory
+from mainspring.serving.signature import compile_signature
 
-Predict: TypeAlias = Callable[[Checked], NDArray[Any]]
-"""Predict checked columns: an array with one entry (or one row) per row."""
+_logger = logging.getLogger("mainspring.serving")
 
 OUR_LOADER = "mainspring.serving.pyfunc"
-_CODE_FILES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".pt", ".pth")
+QUICK_MS = 1.0
+_WARM_ROWS = 32
+_RUNTIMES = {
+    "mlflow.onnx": ("onnx", "onnx"),
+    "mlflow.lightgbm": ("lightgbm", "lightgbm"),
+    "mlflow.xgboost": ("xgboost", "xgboost"),
+    "mlflow.sklearn": ("sklearn", "sklearn"),
+    "mlflow.pytorch": ("pytorch", "torch"),
+    "mlflow.keras": ("keras", "keras"),
+    "mlflow.tensorflow": ("tensorflow", "keras"),
+}
+"""By MLflow's loader: the flavour it belongs to, and our module that loads it."""
+
+__all__ = ["OUR_LOADER", "LoadedModel", "Predict", "load_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,99 +50,138 @@ class LoadedModel:
     platform: str
     plan: Plan
     predict: Predict
+    methods: Mapping[str, Predict] = field(default_factory=dict)
+    """What else the model can be asked, by output name: ``predict_proba``, ``decision_function``, …"""
+    is_quick: bool = True
+    """Whether a call with a batch takes less than about a millisecond, so that it may run on the event loop."""
+    explain: Explain | None = None
+    """Say how much each input moved each row's score; none if this kind of model cannot."""
 
 
-def load_model(reference: ModelReference, *, allow_pickle: bool = False) -> LoadedModel:
-    """Load the model a deployment names; raise `Corrupt` if its bytes changed, `Refused` if it could run code."""
+def load_model(
+    reference: ModelReference, *, allow_pickle: bool = False, trust_types: Sequence[str] = ()
+) -> LoadedModel:
+    """Load the model a deployment names.
+
+    Raises `Corrupt` if its bytes changed or are damaged, `Refused` if it could run code that the operator did not
+    allow, `Unavailable` if it does not fit or a library is missing. Nothing that is loaded already is touched.
+    """
     folder = Path(reference.folder)
     check_tree(folder, reference.digest)
-    description = read_mlmodel(folder)
     name = f"{reference.name} version {reference.version}"
-    plan = compile_signature(description.signature.inputs if description.signature else None, name)
-    platform, predict = _choose_runtime(folder, description, plan, name, allow_pickle=allow_pickle)
-    return LoadedModel(reference=reference, platform=platform, plan=plan, predict=predict)
-
-
-def _choose_runtime(
-    folder: Path, description: MLmodel, plan: Plan, name: str, *, allow_pickle: bool
-) -> tuple[str, Predict]:
-    pyfunc = description.flavors.get("python_function")
-    if pyfunc and pyfunc.get("loader_module") == OUR_LOADER:
-        return "mainspring", _transformed_booster(data_path(folder, pyfunc), plan, name)
-    lightgbm = description.flavors.get("lightgbm")
-    if lightgbm and plan.is_numeric and data_path(folder, lightgbm).suffix == ".lgb":
-        return "lightgbm", _plain_booster(data_path(folder, lightgbm), plan, name)
-    if pyfunc is None:
-        raise Refused(f"Model {name} has no python_function flavour.", hint="Log it with an MLflow flavour.")
-    _refuse_code(folder, pyfunc, name, allow_pickle=allow_pickle)
-    return "mlflow", _mlflow_pyfunc(folder, plan, name)
-
-
-def _transformed_booster(folder: Path, plan: Plan, name: str) -> Predict:
-    # Late: the transform is only needed by models that carry one.
-    from mainspring.serving.pyfunc import load_transformed_booster
-
-    model = load_transformed_booster(folder)
-    unknown = [feature for feature in model.transform.feature_names if feature not in plan.by_name]
-    if unknown:
-        raise Corrupt(f"Model {name} needs columns its signature does not have: {', '.join(unknown[:10])}.")
-    return model.predict_columns
-
-
-def _plain_booster(path: Path, plan: Plan, name: str) -> Predict:
-    booster = Booster(path.read_bytes())
-    if booster.features != len(plan.names):
-        raise Corrupt(f"Model {name} has {booster.features} features, its signature {len(plan.names)}.")
-
-    def predict(columns: Checked) -> NDArray[Any]:
-        numbers = [np.asarray(columns[name], dtype=np.float64) for name in plan.names]
-        return booster.predict(np.column_stack(numbers))
-
-    return predict
-
-
-def _refuse_code(folder: Path, pyfunc: dict[str, Any], name: str, *, allow_pickle: bool) -> None:
-    """Refuse a model whose files can run code when they are loaded, unless the operator allowed it."""
-    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    skops = [file for file in files if file.endswith(".skops")]
-    if skops:
-        raise Refused(f"Model {name} holds {skops[0]}: skops files need a list of types the operator trusts.")
-    loader = str(pyfunc.get("loader_module"))
-    code = [file for file in files if file.endswith(_CODE_FILES)]
-    code += ["code/"] if pyfunc.get("code") else []
-    code += [loader[:80]] if not loader.startswith("mlflow.") else []
-    if code and not allow_pickle:
-        raise Refused(
-            f"Model {name} holds {code[0]}, which can run any code when it is loaded.",
-            hint="Pass --allow-pickle if you trust whoever made it.",
-        )
-
-
-def _mlflow_pyfunc(folder: Path, plan: Plan, name: str) -> Predict:
+    require_memory(tree_size(folder), f"Model {name}")
+    description = read_mlmodel(folder)
+    plan = compile_signature(description.signature, name)
+    source = Source(folder, name, description, plan, Trust(allow_pickle, tuple(trust_types)))
+    started = perf_counter()
     try:
-        # Late: seconds and hundreds of modules, for models that only MLflow can load.
-        import mlflow.pyfunc
-        import pandas as pd
-    except ImportError as error:
-        raise Unavailable(
-            f"Model {name} needs MLflow and pandas: {error}.", hint="pip install 'mainspring[mlflow]'"
-        ) from error
-    try:
-        model = mlflow.pyfunc.load_model(str(folder))
-    except Exception as error:  # whatever the code of the model or its libraries raises
+        runtime = _load_runtime(source)
+    except MemoryError as error:
+        raise Unavailable(f"Model {name} does not fit into memory.", hint="Give the endpoint more memory.") from error
+    except MainspringError:
+        raise
+    except Exception as error:  # whatever a library makes of a damaged file
         raise Unavailable(
             f"Model {name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
-            hint="Install what it was made with; what answered before goes on answering.",
+            hint="Materialise it again; what answered before goes on answering.",
         ) from error
-    types = {
-        column.name: _PANDAS.get(column.type) for column in plan.columns if not column.nullable or column.type in FLOATS
-    }
+    took = _warm_up(source, runtime)
+    fields = {"model": name, "platform": runtime.platform, "load_ms": round((perf_counter() - started) * 1000)}
+    _logger.info("model.loaded", extra={"fields": {**fields, "batch_ms": None if took is None else round(took, 3)}})
+    return LoadedModel(
+        reference=reference,
+        platform=runtime.platform,
+        plan=runtime.plan,
+        predict=runtime.predict,
+        methods=runtime.methods,
+        is_quick=took is not None and took < QUICK_MS,
+        explain=runtime.explain,
+    )
 
-    def predict(columns: Checked) -> NDArray[Any]:
-        frame = pd.DataFrame(columns).astype({name: kind for name, kind in types.items() if kind})
-        return np.asarray(model.predict(frame))
 
-    return predict
+def _load_runtime(source: Source) -> Runtime:
+    """Load a model, or the original it is the quick form of if it cannot be loaded."""
+    original = source.folder / "original"
+    if not original.is_dir() or not (source.folder / "plan.json").is_file():
+        return _choose_runtime(source)
+    try:
+        plan = msgspec.json.decode((source.folder / "plan.json").read_bytes(), type=Plan)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"The plan.json of model {source.name} is damaged: {str(error)[:100]}.") from error
+    try:
+        runtime = _choose_runtime(dataclasses.replace(source, plan=plan))
+    except (Corrupt, Unavailable) as error:
+        _logger.warning("model.fallback", extra={"fields": {"model": source.name, "error": str(error)}})
+        return _choose_runtime(_original(source, original))
+    return dataclasses.replace(runtime, explain=runtime.explain or _explain_with(source, original))
 
 
-_PANDAS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
+def _original(source: Source, folder: Path) -> Source:
+    description = read_mlmodel(folder)
+    return dataclasses.replace(
+        source, folder=folder, description=description, plan=compile_signature(description.signature, source.name)
+    )
+
+
+def _explain_with(source: Source, folder: Path) -> Explain:
+    """Explain a quick form through its original, which is loaded when the first explanation is asked for."""
+    loaded: list[Runtime] = []
+
+    def explain(checked: Checked) -> Explanation:
+        if not loaded:
+            loaded.append(_choose_runtime(_original(source, folder)))
+        wanted = loaded[0].explain
+        if wanted is None:
+            raise Refused(f"Model {source.name} cannot be explained.")
+        return wanted(checked)
+
+    return explain
+
+
+def _choose_runtime(source: Source) -> Runtime:
+    """Choose the runtime by the model's loader and import it; only that one's libraries are needed."""
+    pyfunc = source.flavor("python_function")
+    loader = str(pyfunc.get("loader_module", ""))
+    module = "pyfunc"
+    if loader == OUR_LOADER:
+        module = "transformed"
+    elif not pyfunc:
+        module = next((ours for flavor, ours in _RUNTIMES.values() if source.flavor(flavor)), "")
+    elif not pyfunc.get("code") and source.flavor(_RUNTIMES.get(loader, ("", ""))[0]):
+        module = _RUNTIMES[loader][1]
+    if not module:
+        raise Refused(f"Model {source.name} has no flavour that is served.", hint="Log it with an MLflow flavour.")
+    runtime: Runtime = importlib.import_module(f"mainspring.serving.runtimes.{module}").load(source)
+    return runtime
+
+
+def _warm_up(source: Source, runtime: Runtime) -> float | None:
+    """Call the model as clients will; return the milliseconds of a batch, or nothing if no row could be made for it.
+
+    A model that fails on the example it was logged with is `Unavailable`.
+    """
+    example = read_example(source.folder, source.description, runtime.plan)
+    try:
+        if example is None:
+            return _measure(runtime.predict, make_example(runtime.plan, _WARM_ROWS))
+        repeats = max(1, _WARM_ROWS // max(1, example.rows))
+        return _measure(runtime.predict, concatenate([example] * repeats))
+    except MainspringError:
+        if example is not None:
+            raise
+    except Exception as error:  # whatever the model raises
+        if example is not None:
+            raise Unavailable(
+                f"Model {source.name} fails on its own input example: {type(error).__name__}: {str(error)[:200]}",
+                hint="Try it with mlflow.models.predict; what answered before goes on answering.",
+            ) from error
+    return None
+
+
+def _measure(predict: Predict, batch: Checked) -> float:
+    times = []
+    for _ in range(3):
+        started = perf_counter()
+        predict(batch)
+        times.append((perf_counter() - started) * 1000)
+    return sorted(times)[1]

@@ -30,14 +30,44 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[object] | None = None
     validation_errors: list[str] = []
     split_key: str = ""
+    queue_ms: float = 0.0
+    """Of ``latency_ms``, the part spent waiting for a batch."""
+    predict_ms: float = 0.0
+    """Of ``latency_ms``, the part spent in the model call that answered the whole batch."""
+    batch_rows: int = 0
+    """Rows of that model call, this request's included."""
+    trace_id: str = ""
+    """The W3C trace the request belongs to, 32 hex digits; empty if nobody traces it."""
+    parent_id: str = ""
+    """The caller's span, 16 hex digits; all zeros if the caller does not record this trace."""
+    delivered: bool = True
+    """False if the client had gone when the answer was ready."""
+    sample: float = 1.0
+    """The share of requests like this one that is logged: counted as ``1 / sample`` requests in estimates."""
+    hidden: list[str] = []
+    """Columns left out or hashed because they are personal."""
 
 
 class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What turned out to be true for one predicted row."""
+    """What turned out to be true: for one predicted row by its id, or by an entity's key.
 
-    id: str
-    """``<request id>:<row>``."""
+    By key it is the truth of the newest row that was predicted, at ``at`` or before, for the entity whose input
+    ``column`` is ``value``.
+    """
+
+    id: str = ""
+    """``<request id>:<row>``; empty for a label by key."""
     label: float
     time: int
     """When it became known, ms since the epoch."""
     received_at: int
+    column: str = ""
+    value: str = ""
+    """The key as text; whole numbers without a fraction."""
+    at: int = 0
+    """The moment the prediction was for, ms since the epoch."""
+
+
+def key_text(value: object) -> str:
+    """Return a key as the text it is compared by: whole numbers without a fraction."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

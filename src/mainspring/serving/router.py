@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainspring.core import InvalidInput, NotFound
-from mainspring.serving.deployment import Deployment, ModelReference
+from mainspring.serving.deployment import Deployment, ModelReference, Variant
 from mainspring.serving.models import LoadedModel
 
 
@@ -18,6 +18,8 @@ class LoadedVariant:
     name: str
     mirror: bool
     model: LoadedModel
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What an answer's headers say of who made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Router:
 
     deployment: Deployment
     variants: tuple[LoadedVariant, ...]
+    has_mirrors: bool
     _table: tuple[LoadedVariant, ...]
     """One entry per percent."""
 
@@ -39,6 +42,13 @@ class Router:
             if variant.model.reference.version == version:
                 return variant
         raise NotFound(f"Endpoint {self.deployment.endpoint} does not serve that version.")
+
+    def with_name(self, name: str) -> LoadedVariant:
+        """Return the variant of a name."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise NotFound(f"Endpoint {self.deployment.endpoint} has no such variant.")
 
     def mirrors_of(self, chosen: LoadedVariant) -> list[LoadedVariant]:
         """Return the variants that shadow a request the chosen one answered."""
@@ -61,8 +71,17 @@ def load_router(
     if not deployment.variants:
         raise InvalidInput(f"The deployment of {deployment.endpoint} has no variants.")
     variants = tuple(
-        LoadedVariant(name=variant.name, mirror=variant.mirror, model=loaded[variant.model])
+        LoadedVariant(variant.name, variant.mirror, loaded[variant.model], _headers(variant))
         for variant in deployment.variants
     )
     table = [one for one, variant in zip(variants, deployment.variants, strict=True) for _ in range(variant.weight)]
-    return Router(deployment=deployment, variants=variants, _table=tuple(table))
+    has_mirrors = any(variant.mirror for variant in variants)
+    return Router(deployment=deployment, variants=variants, has_mirrors=has_mirrors, _table=tuple(table))
+
+
+def _headers(variant: Variant) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-model-version", variant.model.version.encode()),
+        (b"x-model-digest", variant.model.digest.encode()),
+        (b"x-variant", variant.name.encode()),
+    )

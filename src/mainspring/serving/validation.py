@@ -1,142 +1,109 @@
-"""Rows and columns of a request, checked against a plan: every problem is collected, with its column, row and rule."""
+"""A request, checked against a plan: every problem is collected, with its column, row and rule."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.serving.checked import NO_PARAMS, Checked, can_join, concatenate
 from mainspring.serving.faults import MAX_PROBLEMS, BadRequest, show
-from mainspring.serving.plan import FLOATS, INTEGERS, Column, Plan
+from mainspring.serving.plan import Column, DataType, Param, Plan
+from mainspring.serving.tensors import check_tensors, stack_columns
+from mainspring.serving.values import MAX_FLOAT, MLFLOW, STRICT, Rules, Values, check_values
 
-Columns: TypeAlias = dict[str, list[object]]
-"""A request as it was parsed: lists of JSON values by column name, all of one length."""
-Checked: TypeAlias = dict[str, "list[object] | NDArray[np.float64]"]
-"""A request that keeps the plan: float64 arrays for numbers (NaN = missing), lists for everything else."""
+Columns: TypeAlias = Mapping[str, "Values"]
+"""A request as it was parsed: lists of JSON values, or arrays, by column (or tensor) name, all of one length."""
 
 _NUMBERS = frozenset({int, float, type(None)})
-_WORDS = {"string": "a string", "boolean": "a boolean", "long": "a whole number", "integer": "a whole number"}
+_WHOLE_LIMIT = 2.0**31
+
+__all__ = [
+    "MLFLOW",
+    "STRICT",
+    "Checked",
+    "Columns",
+    "Rules",
+    "can_join",
+    "check",
+    "check_params",
+    "check_rows",
+    "concatenate",
+    "matrix_to_columns",
+    "rows_to_columns",
+]
 
 
-def check(plan: Plan, columns: Columns, rows: int) -> Checked:
-    """Return the columns the model gets, in the plan's order; raise `BadRequest` with all problems."""
-    problems = [f"column {name!r} is not in the signature" for name in map(_short, columns.keys() - plan.by_name)]
-    problems.sort()
-    if rows == 0:
-        problems.append("the request has no rows")
-    checked: Checked = {}
-    plain: dict[str, list[object]] = {}
-    for column in plan.columns:
-        values = columns.get(column.name)
-        if values is None:
-            if column.required:
-                problems.append(f"column {column.name!r} is missing")
-            values = [None] * rows if not column.required else []
-        elif len(values) != rows:
-            problems.append(f"column {column.name!r} has {len(values)} rows, expected {rows}")
-        elif column.type in FLOATS and set(map(type, values)) <= _NUMBERS:
-            plain[column.name] = values
-        checked[column.name] = values
-    checked.update(_convert_together(plain))
-    for name, column_values in checked.items():
-        if isinstance(column_values, list):
-            checked[name] = _check_column(plan.by_name[name], column_values, problems)
-    if problems:
+def check(
+    plan: Plan,
+    columns: Columns,
+    rows: int,
+    rules: Rules = STRICT,
+    params: Mapping[str, object] = NO_PARAMS,
+) -> Checked:
+    """Return what the model gets, in the plan's order; raise `BadRequest` with all problems.
+
+    ``columns`` are the columns, or the tensors, by name; ``params`` is what `check_params` returned.
+    """
+    if plan.tensors:
+        tensors = check_tensors(plan, stack_columns(plan, columns))
+        return _of_tensors(plan, tensors, params)
+    if plan.is_numeric and rows and columns.keys() == plan.name_set:
+        matrix = _to_matrix(plan, [columns[name] for name in plan.names], rows)
+        if matrix is not None:
+            return Checked(plan.names, rows, matrix=matrix, params=params)
+    return _check_columns(plan, columns, rows, rules, params)
+
+
+def check_rows(
+    plan: Plan,
+    rows: Sequence[Any] | NDArray[Any],
+    rules: Rules = STRICT,
+    params: Mapping[str, object] = NO_PARAMS,
+) -> Checked:
+    """Check rows: a matrix or lists in the signature's order, objects by column name, or nested lists for a tensor."""
+    if plan.tensors and len(plan.tensors) == 1 and not (len(rows) and isinstance(rows[0], dict)):
+        return _of_tensors(plan, check_tensors(plan, {plan.tensors[0].name: rows}), params)
+    if plan.is_numeric and len(rows):
+        matrix = _rows_to_matrix(plan, _by_place(plan, rows))
+        if matrix is not None:
+            return Checked(plan.names, len(rows), matrix=matrix, params=params)
+    columns = rows_to_columns(rows.tolist() if isinstance(rows, np.ndarray) else rows, plan)
+    return check(plan, columns, len(rows), rules, params)
+
+
+def check_params(plan: Plan, given: Mapping[str, object] | None, rules: Rules = STRICT) -> Mapping[str, object]:
+    """Return the parameters of a call with their defaults; raise `BadRequest` for what the model does not take."""
+    if not plan.params:
+        if given and not rules.drops_extra:
+            raise BadRequest(f"the model takes no parameters, got {', '.join(show(name) for name in list(given)[:5])}")
+        return NO_PARAMS
+    known = {param.name for param in plan.params}
+    problems = [f"parameter {show(name)} is not in the signature" for name in given or () if name not in known]
+    params = {param.name: _check_param(param, (given or {}).get(param.name), problems) for param in plan.params}
+    if problems and not (rules.drops_extra and all("not in the signature" in problem for problem in problems)):
         raise BadRequest(problems)
-    return checked
+    return params
 
 
-def _convert_together(plain: dict[str, list[object]]) -> Checked:
-    """Convert all float columns at once, for many small conversions are slow; convert none if one has a fault."""
-    try:
-        matrix = np.array(list(plain.values()), dtype=np.float64)
-    except OverflowError:
-        return {}
-    if np.isinf(matrix).any():
-        return {}
-    return dict(zip(plain, matrix, strict=True))
-
-
-def _check_column(column: Column, values: list[object], problems: list[str]) -> list[object] | NDArray[np.float64]:
-    kinds = set(map(type, values))
-    if column.is_number:
-        return _check_numbers(column, values, kinds, problems)
-    wanted = str if column.type == "string" else bool
-    if kinds <= {wanted} or (column.nullable and kinds <= {wanted, type(None)}):
-        return values
-    for row, value in enumerate(values):
-        missing = value is None or (isinstance(value, float) and math.isnan(value))
-        if missing and not column.nullable:
-            problems.append(f"column {column.name!r}: expected {_WORDS[column.type]}, got null in row {row}")
-        elif not missing and type(value) is not wanted:
-            problems.append(f"column {column.name!r}: expected {_WORDS[column.type]}, got {show(value)} in row {row}")
-        if len(problems) > MAX_PROBLEMS:
-            break
-    return [None if isinstance(value, float) else value for value in values]
-
-
-def _check_numbers(column: Column, values: list[object], kinds: set[type], problems: list[str]) -> NDArray[np.float64]:
-    if kinds <= _NUMBERS:
-        try:
-            array = np.array(values, dtype=np.float64)
-        except OverflowError:
-            array = None
-        if array is not None and _is_plain(column, array, kinds):
-            return array
-    for row, value in enumerate(values):
-        problem = _number_problem(column, value)
-        if problem:
-            problems.append(f"column {column.name!r}: {problem} in row {row}")
-            if len(problems) > MAX_PROBLEMS:
-                break
-    numbers = [
-        value if type(value) in (int, float) and not _number_problem(column, value) else None for value in values
-    ]
-    return np.array(numbers, dtype=np.float64)
-
-
-def _is_plain(column: Column, array: NDArray[np.float64], kinds: set[type]) -> bool:
-    """Say whether a converted column needs no closer look."""
-    if column.type in INTEGERS:
-        return kinds <= {int} and bool(np.all(np.abs(array) < 2.0**31))
-    return not np.isinf(array).any()
-
-
-def _number_problem(column: Column, value: object) -> str:
-    """Return what is wrong with one value of a numeric column, or nothing."""
-    whole = column.type in INTEGERS
-    wanted = "a whole number" if whole else "a number"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "" if column.nullable else f"expected {wanted}, got {'null' if value is None else 'NaN'}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"expected {wanted}, got {show(value)}"
-    if isinstance(value, float) and math.isinf(value):
-        return f"expected {wanted}, got an infinite number"
-    if whole and isinstance(value, float) and not value.is_integer():
-        return f"expected {wanted}, got {show(value)}"
-    low, high = INTEGERS.get(column.type, (-(2**1023), 2**1023))
-    if not low <= value <= high:
-        return f"{show(value)} is out of the range of {column.type}"
-    return ""
-
-
-def rows_to_columns(rows: Sequence[object], plan: Plan) -> Columns:
-    """Turn rows (all objects, or all lists in the signature's order) into columns."""
-    if rows and all(type(row) is dict for row in rows):
+def rows_to_columns(rows: Sequence[object], plan: Plan) -> dict[str, list[Any]]:
+    """Turn rows, objects or lists in the plan's order, into columns; other shapes are a `BadRequest`."""
+    kinds = set(map(type, rows))
+    if kinds == {dict}:
         return _from_objects(rows, plan)  # type: ignore[arg-type]
-    if rows and all(type(row) is list for row in rows):
+    if kinds == {list}:
         return matrix_to_columns(rows, plan.names)  # type: ignore[arg-type]
-    if rows and len(plan.names) == 1 and not any(type(row) in (dict, list) for row in rows):
-        return {plan.names[0]: list(rows)}
     if not rows:
         raise BadRequest("the request has no rows")
+    if len(plan.names) == 1 and not kinds & {dict, list}:
+        return {plan.names[0]: list(rows)}
     raise BadRequest("rows must be all objects (by column name) or all lists (in the signature's order)")
 
 
-def matrix_to_columns(rows: Sequence[list[object]], names: Iterable[str]) -> Columns:
+def matrix_to_columns(rows: Sequence[list[object]], names: Iterable[str]) -> dict[str, list[Any]]:
     """Turn rows of equal length into columns; name the rows that are ragged."""
     names = list(names)
     problems = [
@@ -151,7 +118,152 @@ def matrix_to_columns(rows: Sequence[list[object]], names: Iterable[str]) -> Col
     return {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def _from_objects(rows: Sequence[dict[str, object]], plan: Plan) -> Columns:
+def _check_columns(plan: Plan, columns: Columns, rows: int, rules: Rules, params: Mapping[str, object]) -> Checked:
+    """Check column by column, the slow way, and say everything that is wrong."""
+    problems: list[str] = []
+    if not rules.drops_extra:
+        extra = sorted(map(_short, columns.keys() - plan.name_set))
+        problems = [f"column {name!r} is not in the signature" for name in extra]
+    if rows == 0:
+        problems.append("the request has no rows")
+    checked: dict[str, Values] = {}
+    for column in plan.columns:
+        checked[column.name] = _check_column(column, columns.get(column.name), rows, rules, problems)
+    notes = _unseen(plan, checked, rules, problems) if plan.learned else []
+    if problems:
+        raise BadRequest(problems)
+    matrix = None
+    if plan.is_numeric and not _has_huge(plan, checked):
+        matrix = np.column_stack([np.asarray(checked[name], dtype=np.float64) for name in plan.names])
+    return Checked(plan.names, rows, checked, matrix, notes=notes, params=params)
+
+
+def _check_column(column: Column, values: Values | None, rows: int, rules: Rules, problems: list[str]) -> Values:
+    if values is None:
+        if column.required or not column.takes_missing:
+            problems.append(f"column {_short(column.name)!r} is missing")
+            return []
+        return [None] * rows if not column.is_number else np.full(rows, np.nan)
+    if len(values) != rows:
+        problems.append(f"column {_short(column.name)!r} has {len(values)} rows, expected {rows}")
+        return []
+    if len(problems) > MAX_PROBLEMS:
+        return []
+    return check_values(column, values.tolist() if isinstance(values, np.ndarray) else values, rules, problems)
+
+
+def _unseen(plan: Plan, checked: dict[str, Values], rules: Rules, problems: list[str]) -> list[str]:
+    """Name the texts the model has not learned; refuse them where it cannot predict them."""
+    notes: list[str] = []
+    for column in plan.learned:
+        texts = {text for text in checked[column.name] if isinstance(text, str)}
+        strange = sorted(texts - (column.categories or frozenset()))
+        if strange:
+            more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+            text = f"column {_short(column.name)!r}: unseen category {', '.join(map(show, strange[:3]))}{more}"
+            (problems if column.refuses_unseen or rules.refuses_unseen else notes).append(text)
+    return notes[:MAX_PROBLEMS]
+
+
+def _to_matrix(plan: Plan, lists: list[Values], rows: int) -> NDArray[np.float64] | None:
+    """Convert columns of plain numbers at once; return nothing if one of them needs a closer look."""
+    containers = set(map(type, lists))
+    if rows == 1 and containers == {list} and set(map(len, lists)) == {1}:
+        return _rows_to_matrix(plan, [[values[0] for values in lists]])
+    if containers == {list}:
+        kinds = set(map(type, chain.from_iterable(lists)))
+    elif containers == {np.ndarray}:
+        kinds = {float} if all(values.dtype.kind == "f" for values in lists) else {object}  # type: ignore[union-attr]
+    else:
+        return None
+    matrix = _convert(lists) if kinds <= _NUMBERS else None
+    if matrix is None or matrix.shape != (len(lists), rows) or not _fits(plan, matrix.T, kinds):
+        return None
+    return np.ascontiguousarray(matrix.T)
+
+
+def _rows_to_matrix(plan: Plan, rows: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64] | None:
+    """Convert rows of plain numbers at once; return nothing if one of them needs a closer look."""
+    kinds: set[type]
+    if isinstance(rows, np.ndarray):
+        # Whole numbers that need more bits than a double has are looked at one by one.
+        is_plain = rows.dtype.kind == "f" or (rows.dtype.kind in "iu" and rows.dtype.itemsize < 8)
+        kinds = {float if rows.dtype.kind == "f" else int} if is_plain else {object}
+    elif set(map(type, rows)) <= {list, tuple}:
+        kinds = set(map(type, chain.from_iterable(rows)))
+    else:
+        return None
+    matrix = _convert(rows) if kinds <= _NUMBERS else None
+    if matrix is None or matrix.shape != (len(rows), len(plan.names)) or not _fits(plan, matrix, kinds):
+        return None
+    return matrix
+
+
+def _by_place(plan: Plan, rows: Sequence[Any] | NDArray[Any]) -> Sequence[Any] | NDArray[Any]:
+    """Return objects that have exactly the plan's columns as rows in its order; anything else as it is."""
+    if not isinstance(rows[0], dict) or len(plan.names) == 1:
+        return rows
+    names = plan.name_set
+    if all(isinstance(row, dict) and row.keys() == names for row in rows):
+        return list(map(plan.values_of, rows))
+    return rows
+
+
+def _convert(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64] | None:
+    """Make a matrix of lists of numbers; nothing if they are ragged or too large."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _fits(plan: Plan, matrix: NDArray[np.float64], kinds: set[type]) -> bool:
+    """Say whether a matrix of shape (rows, columns) keeps every rule of the plan."""
+    if not np.isfinite(matrix).all():
+        if np.isinf(matrix).any() or (plan.needed.size and np.isnan(matrix[:, plan.needed]).any()):
+            return False
+        if plan.whole.size and np.isnan(matrix[:, plan.whole]).any():
+            return False
+    if plan.whole.size:
+        whole = matrix[:, plan.whole]
+        if (np.abs(whole) >= _WHOLE_LIMIT).any() or (kinds != {int} and (whole != np.floor(whole)).any()):
+            return False
+    return not plan.singles.size or not bool((np.abs(matrix[:, plan.singles]) > MAX_FLOAT).any())
+
+
+def _has_huge(plan: Plan, checked: Mapping[str, Values]) -> bool:
+    """Say whether a whole number is too large for float64 to hold exactly."""
+    for place in plan.whole:
+        values = checked[plan.names[place]]
+        if isinstance(values, np.ndarray) and values.dtype.kind == "i" and bool((np.abs(values) > 2**53).any()):
+            return True
+    return False
+
+
+def _of_tensors(plan: Plan, tensors: dict[str, NDArray[Any]], params: Mapping[str, object]) -> Checked:
+    first = next(iter(tensors.values()))
+    is_matrix = len(tensors) == 1 and first.ndim == 2 and first.dtype == np.float64
+    return Checked(
+        plan.names, len(first), None if is_matrix else dict(tensors), first if is_matrix else None, params=params
+    )
+
+
+def _check_param(param: Param, value: object, problems: list[str]) -> object:
+    if value is None:
+        return param.default
+    is_list = param.shape is not None
+    if is_list != isinstance(value, list):
+        problems.append(f"parameter {show(param.name)} must be {'a list' if is_list else 'one value'}")
+        return None
+    found: list[str] = []
+    column = Column(name=param.name, type=param.type, nested=DataType(kind=param.type))
+    values = check_values(column, value if isinstance(value, list) else [value], STRICT, found)
+    problems += [problem.replace("column ", "parameter ", 1) for problem in found]
+    plain = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return plain if is_list else next(iter(plain), None)
+
+
+def _from_objects(rows: Sequence[dict[str, object]], plan: Plan) -> dict[str, list[Any]]:
     first = rows[0].keys()
     if all(row.keys() == first for row in rows):
         return {name: [row[name] for row in rows] for name in first}

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import MainspringError
-from mainspring.serving.faults import BadRequest, TooLarge, UnsupportedMedia
+from mainspring.serving.faults import BadRequest, TooLarge, UnsupportedMedia, show
 from mainspring.serving.models import LoadedModel
+from mainspring.serving.outputs import Outputs
 from mainspring.serving.plan import Plan
-from mainspring.serving.validation import Columns
+from mainspring.serving.validation import STRICT, Checked, Columns, Rules, check, check_rows, rows_to_columns
 
 T = TypeVar("T")
 Headers: TypeAlias = Mapping[bytes, bytes]
 """Request headers by lower-case name; of repeated ones the last."""
 
 JSON = b"application/json"
+_WORTH_KEEPING = 2_000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
@@ -37,14 +41,54 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What a request holds, read but not checked: columns (or tensors) by name, or rows."""
+
+    columns: Columns | None = None
+    rows: Sequence[Any] | NDArray[Any] = ()
+    text: bytes = b""
+    """The numbers of the rows as they were sent, separated by commas, where there are only numbers: for the log."""
+
+    def check(self, plan: Plan, rules: Rules, params: Mapping[str, object]) -> Checked:
+        """Return what the model gets; raise `BadRequest` with everything that is wrong."""
+        if self.columns is None:
+            return check_rows(plan, self.rows, rules, params)
+        return check(plan, self.columns, len(next(iter(self.columns.values()), [])), rules, params)
+
+    def to_columns(self, plan: Plan) -> Columns | None:
+        """Return the columns as the client sent them, for the log; nothing if the rows do not make any."""
+        if self.columns is not None:
+            return self.columns
+        try:
+            return rows_to_columns(self.rows.tolist() if isinstance(self.rows, np.ndarray) else self.rows, plan)
+        except BadRequest:
+            return None
+
+    def first(self, name: str, plan: Plan) -> object:
+        """Return a column's value in the first row; None if it has none."""
+        if self.columns is None and len(self.rows) and isinstance(self.rows[0], dict):
+            return self.rows[0].get(name)
+        values = (self.to_columns(plan) or {}).get(name, [])
+        return values[0] if len(values) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
     """A prediction request after its protocol has read it."""
 
-    read: Callable[[Plan], Columns]
-    """Return the columns; forms without names take them from the plan, in the signature's order."""
+    read: Callable[[Plan], Given]
+    """Return what was sent; forms without names take them from the plan, in the signature's order."""
     id: str = ""
     """The request's id as the client wrote it into the body, if the protocol has one."""
-    binary_output: bool = False
+    params: Mapping[str, object] | None = None
+    rules: Rules = STRICT
+    outputs: tuple[str, ...] = ()
+    """Outputs the client asks for by name; none means what the model predicts."""
+    binary: bool = False
+    """Whether outputs are sent as bytes, unless the next says otherwise for one of them."""
+    binary_by_name: Mapping[str, bool] = field(default_factory=dict)
+    timeout_ms: float = 0.0
+    """The time the client gives the answer; 0 leaves it to the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +98,7 @@ class Answer:
     id: str
     endpoint: str
     model: LoadedModel
-    outputs: NDArray[Any]
+    outputs: Outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +135,53 @@ def decode_json(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadRequest(f"the body is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
         raise BadRequest("the body is nested too deeply") from error
+
+
+def numbers_text(body: bytes, opening: bytes, closing: bytes) -> bytes:
+    """Return the numbers between two marks of a JSON body, without brackets and blanks; nothing if in doubt.
+
+    Writing thousands of numbers to the log costs more than reading them: their own text is as good, and exact.
+    """
+    start, end = body.find(opening), body.rfind(closing)
+    if start < 0 or end < start or len(body) < _WORTH_KEEPING:
+        return b""
+    text = body[start + len(opening) : end].translate(None, b"[] \t\r\n")
+    return b"" if text.translate(None, b"0123456789.,eE+-") else text
+
+
+def refuse_twice(body: bytes, keys: int) -> None:
+    """Refuse JSON objects that have a key twice; ``keys`` is how many the decoded document has.
+
+    Every key has its colon: where the body has no more colons than that, none can be there twice, and only a body
+    with more (times, addresses) needs a closer look.
+    """
+    if body.count(b":") == keys:
+        return
+    try:
+        json.loads(body, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deeply") from error
+    except ValueError as error:
+        raise BadRequest("the body is not JSON") from error
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"the key {show(twice)} is given twice in one object")
+    return found
+
+
+def plain(values: NDArray[Any]) -> list[Any]:
+    """Return an array's values as JSON knows them; bytes become base64 in the encoder, times ISO 8601."""
+    if values.dtype.kind == "O":
+        return [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values.tolist()]
+    if values.dtype.kind == "M":
+        return [str(value) for value in values]
+    found: list[Any] = values.tolist()
+    return found
 
 
 def usable_id(*candidates: str) -> str:

@@ -11,13 +11,29 @@ from typing import Any
 import msgspec
 
 from mainspring.core import MainspringError
-from mainspring.serving.faults import BadRequest, UnsupportedMedia
+from mainspring.serving.faults import BadRequest, TooLarge, UnsupportedMedia
 from mainspring.serving.plan import Column, Plan
-from mainspring.serving.validation import Columns, matrix_to_columns, rows_to_columns
-from mainspring.serving.wire import Answer, Headers, Parsed, Reply, Wire, decode_json, json_reply
+from mainspring.serving.protocols.answers import predictions
+from mainspring.serving.validation import MLFLOW, Columns, matrix_to_columns
+from mainspring.serving.wire import (
+    Answer,
+    Given,
+    Headers,
+    Parsed,
+    Reply,
+    Wire,
+    decode_json,
+    json_reply,
+    plain,
+    refuse_twice,
+)
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
+_PARQUET = b"application/vnd.apache.parquet"
+_MAX_PARQUET = 256 << 20
+_MAX_CELLS = 5_000_000
+_MEDIA = (b"application/json", b"text/csv", _PARQUET)
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,46 +48,80 @@ def parse(body: bytes, headers: Headers) -> Parsed:
     """Read a request in any of MLflow's input forms."""
     kind = _content_type(headers)
     if kind == b"text/csv":
-        return Parsed(_read_csv(body))
+        return Parsed(_read_csv(body), rules=MLFLOW)
+    if kind == _PARQUET:
+        return _parse_parquet(body)
     document = _decode(body)
     present = [form for form in _FORMS if form in document]
     if len(present) != 1:
         raise BadRequest(f"the body must have exactly one of {', '.join(_FORMS)}; it has {len(present)}")
     form = present[0]
+    refuse_twice(body, len(document) + _keys(document[form]))
     if form in ("instances", "inputs") and document.keys() - {form, "params"}:
         raise BadRequest(f"beside {form!r} only 'params' may be given")
-    value = document[form]
-    if form == "dataframe_split":
-        return _parse_split(value)
-    if form == "inputs":
-        return Parsed(lambda plan: _read_inputs(value, plan))
-    if not isinstance(value, list):
-        raise BadRequest(f"{form!r} must be a list of rows")
-    return Parsed(lambda plan: rows_to_columns(value, plan))
+    params = document.get("params")
+    if params is not None and not isinstance(params, dict):
+        raise BadRequest("'params' must be an object")
+    return Parsed(_reader(form, document[form]), params=params, rules=MLFLOW)
 
 
 def render(parsed: Parsed, answer: Answer) -> Reply:
-    """Answer ``{"predictions": […]}``."""
-    return json_reply({"predictions": answer.outputs.tolist()})
+    """Answer ``{"predictions": …}``: a list, records for a table, an object of lists for several named arrays."""
+    outputs = answer.outputs
+    if len(outputs.names) > 1 and not outputs.is_frame:
+        found = {name: plain(array) for name, array in zip(outputs.names, outputs.arrays, strict=True)}
+        return json_reply({"predictions": found})
+    return json_reply({"predictions": predictions(outputs)})
 
 
 def fault(error: MainspringError) -> Reply:
     """Answer an error in MLflow's shape; 415 is plain text there."""
     if isinstance(error, UnsupportedMedia):
         return Reply(415, str(error).encode(), b"text/plain; charset=utf-8")
-    return json_reply({"error_code": error.code, "message": str(error)}, error.http_status)
+    return json_reply({"error_code": _code(error), "message": str(error)}, error.http_status)
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What MLflow's deployments client knows of a model."""
+
+    name: str
+    provider: str = "mainspring"
+
+
+class EndpointInfo(msgspec.Struct, frozen=True):
+    """What MLflow's deployments client knows of an endpoint."""
+
+    name: str
+    model: ModelInfo
+    endpoint_url: str
+    endpoint_type: str = "mlflow/v1/invocations"
+    limit: None = None
+
+
+def describe(name: str) -> EndpointInfo:
+    """Describe an endpoint for MLflow's deployments client."""
+    return EndpointInfo(name, ModelInfo(name), f"/endpoints/{name}/invocations")
 
 
 WIRE = Wire("mlflow", parse, render, fault)
 
 
+def _code(error: MainspringError) -> str:
+    """MLflow calls whatever is wrong with an input BAD_REQUEST."""
+    return "BAD_REQUEST" if error.http_status == 400 else error.code
+
+
 def _content_type(headers: Headers) -> bytes:
     """Return the media type; none at all is taken for JSON."""
-    media, _, parameters = headers.get(b"content-type", b"application/json").lower().partition(b";")
+    text = headers.get(b"content-type", b"application/json")
+    if text == b"application/json":
+        return text
+    media, _, parameters = text.lower().partition(b";")
     media = media.strip()
-    if media not in (b"application/json", b"text/csv"):
+    if media not in _MEDIA:
         raise UnsupportedMedia(
-            "This content type is not read by /invocations.", hint="Send application/json or text/csv."
+            "This content type is not read by /invocations.",
+            hint="Send application/json, text/csv or application/vnd.apache.parquet.",
         )
     if parameters.strip() not in (b"", b"charset=utf-8", b'charset="utf-8"'):
         raise UnsupportedMedia("The only content type parameter that is read is charset=utf-8.")
@@ -92,29 +142,64 @@ def _decode(body: bytes) -> dict[str, Any]:
         msgspec.json.encode(document)
     except UnicodeEncodeError as error:
         raise BadRequest("the body has half of a Unicode surrogate pair") from error
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deeply") from error
     return document
 
 
-def _parse_split(value: object) -> Parsed:
+def _keys(value: object) -> int:
+    """Count the keys of an object, or of the objects in a list."""
+    if isinstance(value, list):
+        return sum(len(row) for row in value if type(row) is dict)
+    return len(value) if isinstance(value, dict) else 0
+
+
+def _reader(form: str, value: object) -> Callable[[Plan], Given]:
+    if form == "dataframe_split":
+        return _read_split(value)
+    if form == "inputs":
+        return lambda plan: _read_inputs(value, plan)
+    if not isinstance(value, list):
+        raise BadRequest(f"{form!r} must be a list of rows")
+    if form == "dataframe_records" and not all(isinstance(row, dict) for row in value):
+        raise BadRequest("'dataframe_records' must be a list of objects")
+    given = Given(rows=value)
+    return lambda plan: given
+
+
+def _read_split(value: object) -> Callable[[Plan], Given]:
     try:
         split = msgspec.convert(value, Split)
     except msgspec.ValidationError as error:
         raise BadRequest(f"'dataframe_split' is not a DataFrame: {str(error)[:300]}") from error
-    if split.columns is not None and len(set(split.columns)) != len(split.columns):
+    columns = split.columns
+    if columns is not None and len(set(columns)) != len(columns):
         raise BadRequest("'dataframe_split' names a column twice")
-    return Parsed(lambda plan: matrix_to_columns(split.data, split.columns or plan.names))
+
+    def read(plan: Plan) -> Given:
+        if columns is None or (len(columns) == len(plan.names) and tuple(columns) == plan.names):
+            return Given(rows=split.data)
+        if plan.tensors:
+            return Given(rows=split.data)
+        return Given(matrix_to_columns(split.data, columns))
+
+    return read
 
 
-def _read_inputs(value: object, plan: Plan) -> Columns:
-    """Read the column-oriented form: an object of lists; a bare list only where there is one column."""
+def _read_inputs(value: object, plan: Plan) -> Given:
+    """Read the column-oriented form: an object of lists; a bare list for a tensor, or where there is one column."""
     if isinstance(value, dict):
-        return {name: values if isinstance(values, list) else [values] for name, values in value.items()}
+        return Given({name: values if isinstance(values, list) else [values] for name, values in value.items()})
+    if plan.tensors:
+        return Given(rows=value if isinstance(value, list) else [value])
     if isinstance(value, list) and (len(plan.names) == 1 or (value and isinstance(value[0], dict))):
-        return rows_to_columns(value, plan)
+        return Given(rows=value)
+    if len(plan.names) == 1:
+        return Given(rows=[value])
     raise BadRequest("'inputs' must be an object with one list per column")
 
 
-def _read_csv(body: bytes) -> Callable[[Plan], Columns]:
+def _read_csv(body: bytes) -> Callable[[Plan], Given]:
     try:
         lines = list(csv.reader(io.StringIO(body.decode()), strict=True))
     except UnicodeDecodeError as error:
@@ -125,21 +210,47 @@ def _read_csv(body: bytes) -> Callable[[Plan], Columns]:
     if not rows or len(set(rows[0])) != len(rows[0]):
         raise BadRequest("the CSV needs a header line with each column once")
 
-    def read(plan: Plan) -> Columns:
+    def read(plan: Plan) -> Given:
         table = matrix_to_columns([[*row] for row in rows[1:]], rows[0])
-        return {name: [_cell(str(text), plan.by_name.get(name)) for text in texts] for name, texts in table.items()}
+        columns: Columns = {
+            name: [_cell(str(text), plan.by_name.get(name), is_tensor=bool(plan.tensors)) for text in texts]
+            for name, texts in table.items()
+        }
+        return Given(columns)
 
     return read
 
 
-def _cell(text: str, column: Column | None) -> object:
+def _parse_parquet(body: bytes) -> Parsed:
+    # Late: 40 MB, for clients that send Parquet.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        source = pa.BufferReader(body)
+        metadata = pq.read_metadata(source)
+        size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+        if size > _MAX_PARQUET or metadata.num_rows * metadata.num_columns > _MAX_CELLS:
+            raise TooLarge("The Parquet body is too large when it is unpacked.", hint="Send fewer rows per request.")
+        table = pq.ParquetFile(source).read(use_threads=False)
+        names = table.column_names
+        columns = {name: table.column(name).to_pylist() for name in names if not name.startswith("__index_level_")}
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise BadRequest("the body is not a Parquet file") from error
+    if len(set(names)) != len(names):
+        raise BadRequest("the Parquet body names a column twice")
+    given = Given(columns)
+    return Parsed(lambda plan: given, rules=MLFLOW)
+
+
+def _cell(text: str, column: Column | None, *, is_tensor: bool) -> object:
     """Give a CSV cell its column's type; leave it as text for the validation to refuse if it has another."""
     if text == "":
         return None
-    if column is None or column.type == "string":
+    if column is None and not is_tensor:
         return text
-    if column.type == "boolean":
-        return {"true": True, "false": False}.get(text.lower(), text)
+    if column is not None and not column.is_number:
+        return {"true": True, "false": False}.get(text.lower(), text) if column.type == "boolean" else text
     try:
         return float(text) if "." in text or "e" in text.lower() or "n" in text.lower() else int(text)
     except ValueError:

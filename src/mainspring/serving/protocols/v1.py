@@ -6,9 +6,25 @@ from typing import Any
 
 import msgspec
 
+from mainspring.core import MainspringError
 from mainspring.serving.faults import BadRequest
-from mainspring.serving.validation import rows_to_columns
-from mainspring.serving.wire import Answer, Headers, Parsed, Reply, Wire, decode_json, error_reply, json_reply
+from mainspring.serving.protocols.answers import predictions
+from mainspring.serving.validation import Rules
+from mainspring.serving.wire import (
+    Answer,
+    Given,
+    Headers,
+    Parsed,
+    Reply,
+    Wire,
+    decode_json,
+    error_reply,
+    json_reply,
+    numbers_text,
+    refuse_twice,
+)
+
+_RULES = Rules()
 
 
 class PredictRequest(msgspec.Struct):
@@ -27,13 +43,22 @@ def parse(body: bytes, headers: Headers) -> Parsed:
     request = decode_json(_REQUEST, body)
     if (request.instances is None) == (request.inputs is None):
         raise BadRequest("the body must have 'instances', a list of rows")
-    rows = request.instances if request.instances is not None else request.inputs
-    return Parsed(lambda plan: rows_to_columns(rows or [], plan))
+    rows = (request.instances if request.instances is not None else request.inputs) or []
+    keys = 1 if request.parameters is None else 2 + len(request.parameters)
+    refuse_twice(body, keys + sum(len(row) for row in rows if type(row) is dict))
+    is_plain = request.parameters is None and bool(rows) and type(rows[0]) is list
+    given = Given(rows=rows, text=numbers_text(body, b"[[", b"]]") if is_plain else b"")
+    return Parsed(lambda plan: given, params=request.parameters, rules=_RULES)
 
 
 def render(parsed: Parsed, answer: Answer) -> Reply:
     """Answer ``{"predictions": […]}``, one entry per instance."""
-    return json_reply({"predictions": answer.outputs.tolist()})
+    return json_reply({"predictions": predictions(answer.outputs)})
 
 
-WIRE = Wire("v1", parse, render, error_reply)
+def fault(error: MainspringError) -> Reply:
+    """Answer an error in KServe's shape."""
+    return error_reply(error)
+
+
+WIRE = Wire("v1", parse, render, fault)
