@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -24,6 +23,7 @@ from mainspring.pipelines import ArtifactValue, PipelineRun, TaskRun, Values
 from mainspring.pipelines.records import insert_run
 from mainspring.registry import ModelVersion, create_model, create_version, list_models, set_alias
 from mainspring.serving import Deployment, LabelRecord, ModelReference, PredictionRecord, Variant
+from mainspring.serving.log import SegmentLog
 from mainspring.tracking import (
     Metric,
     Param,
@@ -265,14 +265,12 @@ def _track(store: Store) -> None:
 
 def _log_prediction(store: Store) -> None:
     folder = store.settings.endpoint_folder(MODEL) / "predictions"
-    folder.mkdir(parents=True)
     inputs: dict[str, list[object]] = {"carrier": ["UA", HOSTILE], "month": [1, None]}
     records = [
         _record("req-1", store.clock.now_ms(), variant, version, inputs, [0.25, 0.75])
         for variant, version in (("champion", "2"), ("baseline", "1"))
     ]
-    lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
-    (folder / f"{store.clock.now_ms()}-1-0.jsonl").write_bytes(lines)
+    SegmentLog(folder, store.clock).append(records)
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from mainspring.console.dag import Node
 from mainspring.console.views.head import Head, head_of
 from mainspring.console.views.links import to
 from mainspring.lineage import Event, Store, list_events
-from mainspring.pipelines import ArtifactValue, PipelineRun, TaskRun, get_run, list_runs, list_tasks
-from mainspring.pipelines.execution import attempt_folder
+from mainspring.pipelines import ArtifactValue, PipelineRun, TaskRun, attempt_folder, get_run, list_runs, list_tasks
 
 LIMIT = 200
 LOG_BYTES = 24_000
@@ -89,7 +88,7 @@ def show_runs(store: Store) -> Runs:
         store.clock,
         "Runs",
         "runs",
-        command="mainspring runs",
+        command="mainspring pipelines list",
         python="with store.database.read() as connection: list_runs(connection)",
         live=any(run.state in ("PENDING", "RUNNING") for run in runs),
     )
