@@ -7,6 +7,7 @@ import math
 import re
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from mainspring.console.charts import Chart, Marker, Point, Series, Threshold, d
 from mainspring.console.dag import Node, draw_dag
 from mainspring.console.graph import lay_out
 from mainspring.console.rendering import static_files
+from mainspring.console.views.task_graph import draw_nodes
+from mainspring.pipelines import TaskRun
 
 
 @pytest.mark.parametrize("module", [words, colours, charts])
@@ -150,3 +153,42 @@ def test_colours_have_contrast_on_every_ground_they_are_used_on(scheme):
     for level, ground, ink in re.findall(r"\.(h\d) \{ background: light-dark\(([^)]*)\)(?:; color: ([^}]*) )?\}", css):
         text = colour["ink"] if not ink else re.findall(r"#\w+", ink)[-1 if scheme else 0]
         assert _contrast(text, re.findall(r"#\w+", ground)[scheme]) >= 4.5, level
+
+
+def make_task(address: str, state: str = "COMPLETE", upstream: tuple[str, ...] = ()) -> TaskRun:
+    name = address.rpartition("/")[2]
+    return msgspec.convert(
+        {
+            "run_id": "r", "address": address, "position": 0, "name": name, "state": state, "attempt": 1,
+            "failures": 0, "execution_id": None, "cached_from": None, "cache_key": None, "component_digest": "d",
+            "error": "", "started_at": 1, "ended_at": 2, "took_ms": 5, "upstream": upstream, "inputs": {},
+            "outputs": {},
+        },
+        TaskRun,
+        strict=False,
+    )  # fmt: skip
+
+
+def test_a_long_loop_is_one_node_that_shows_its_worst_iteration() -> None:
+    tasks = [
+        make_task("list"),
+        *(make_task(f"loop/{i}/fit", "FAILED" if i == 7 else "COMPLETE", ("list",)) for i in range(20)),
+        make_task("join", upstream=("loop",)),
+    ]
+    first, loop, join = draw_nodes("r", tasks, "loop/7/fit")
+    assert (first.name, loop.name, join.name) == ("list", "loop/*/fit", "join")
+    assert (loop.label, loop.state, loop.note) == ("fit × 20", "FAILED", "19 complete, 1 failed")
+    assert loop.chosen
+    assert loop.href.endswith("task=loop%2F7%2Ffit")
+    assert (loop.after, join.after) == (["list"], ["loop/*/fit"])
+
+
+def test_a_short_loop_is_drawn_task_by_task() -> None:
+    tasks = [*(make_task(f"loop/{i}/fit") for i in range(3)), make_task("join", upstream=("loop",))]
+    *fits, join = draw_nodes("r", tasks, "")
+    assert [node.label for node in fits] == ["fit"] * 3
+    assert join.after == ["loop/0/fit", "loop/1/fit", "loop/2/fit"]
+
+
+def test_a_graph_nobody_could_read_is_not_drawn() -> None:
+    assert draw_nodes("r", [make_task(f"t{i}") for i in range(1000)], "") == []

@@ -21,6 +21,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     state: str
     duration_ms: int | None = None
+    note: str = ""
+    """What is written under the label instead of the state, if anything."""
     cached: bool = False
     after: list[str] = []
     href: str = ""
@@ -64,15 +66,16 @@ def _node(node: Node, layout: Layout) -> str:
     x, y = _corner(layout.places[node.name])
     tone = words.tone_of(node.state)
     name = node.label if len(node.label) <= 20 else f"{node.label[:19]}…"
-    below = f"{node.state.lower()}{' · cached' if node.cached and node.state != 'CACHED' else ''}"
+    below = node.note or f"{node.state.lower()}{' · cached' if node.cached and node.state != 'CACHED' else ''}"
     if node.duration_ms is not None:
         below += f" · {words.duration(node.duration_ms)}"
+    short = below if len(below) <= 26 else f"{below[:25]}…"
     inner = (
         f"<title>{escape(node.label)}: {escape(below)}</title>"
         f'<rect x="{x}" y="{y}" width="{_BOX}" height="{_TALL}" rx="3"/>'
         f'<text class="glyph" x="{x + 8}" y="{y + 16}">{words.GLYPHS[tone]}</text>'
         f'<text x="{x + 24}" y="{y + 16}">{escape(name)}</text>'
-        f'<text class="small" x="{x + 24}" y="{y + 31}">{escape(below)}</text>'
+        f'<text class="small" x="{x + 24}" y="{y + 31}">{escape(short)}</text>'
     )
     shape = f'<g class="node {tone}{" chosen" if node.chosen else ""}">{inner}</g>'
     return f'<a href="{escape(node.href)}">{shape}</a>' if node.href else shape

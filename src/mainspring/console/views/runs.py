@@ -12,10 +12,14 @@ from mainspring.automation import Trigger, list_triggers
 from mainspring.console.dag import Node
 from mainspring.console.views.head import Head, head_of
 from mainspring.console.views.links import to
+from mainspring.console.views.task_graph import draw_nodes, task_href
 from mainspring.lineage import Event, Store, list_events
 from mainspring.pipelines import ArtifactValue, PipelineRun, TaskRun, attempt_folder, get_run, list_runs, list_tasks
 
 LIMIT = 200
+LIVE = ("PENDING", "RUNNING", "REMOTE")
+MOST_ROWS = 500
+"""How many tasks and artifacts of a run are listed; said on the page."""
 LOG_BYTES = 24_000
 """How much of the end of a log is shown; said on the page."""
 
@@ -70,6 +74,8 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Trigger | None
     nodes: list[Node]
     tasks: list[TaskRow]
+    """At most `MOST_ROWS`, those that failed or run first."""
+    task_count: int
     chosen: TaskLog | None
     outputs: list[Output]
     gates: list[Event]
@@ -90,7 +96,7 @@ def show_runs(store: Store) -> Runs:
         "runs",
         command="mainspring pipelines list",
         python="with store.database.read() as connection: list_runs(connection)",
-        live=any(run.state in ("PENDING", "RUNNING") for run in runs),
+        live=any(run.state in LIVE for run in runs),
     )
     return Runs(head=head, rows=rows, limit=LIMIT)
 
@@ -110,50 +116,34 @@ def show_run(store: Store, id: str, *, task: str = "") -> RunPage:
             "runs",
             command=f"mainspring logs {id}" + (f" {chosen.address}" if chosen else ""),
             python=f"with store.database.read() as connection: get_run(connection, {id!r})",
-            live=run.state in ("PENDING", "RUNNING"),
+            live=run.state in LIVE,
         ),
         run=run,
         duration_ms=_duration(run),
         trigger=triggers[0] if triggers else None,
         nodes=draw_nodes(id, tasks, chosen.address if chosen else ""),
         tasks=[
-            TaskRow(task=found, href=_task_href(id, found.address), duration_ms=_duration(found)) for found in tasks
+            TaskRow(task=found, href=task_href(id, found.address), duration_ms=_duration(found))
+            for found in _most_telling(tasks)
         ],
+        task_count=len(tasks),
         chosen=_read_log(store, chosen) if chosen else None,
         outputs=[
             Output(task=found.name, name=name, artifact=artifact)
             for found in tasks
             for name, artifact in found.outputs.artifacts.items()
-        ],
+        ][:MOST_ROWS],
         gates=[gate for gate in gates if run.started_at and run.started_at <= gate.time <= (run.ended_at or gate.time)],
     )
 
 
-def draw_nodes(run_id: str, tasks: Sequence[TaskRun], chosen: str) -> list[Node]:
-    """Turn tasks into the nodes of the graph; waiting for a nested dag is waiting for all of its tasks."""
-    addresses = [task.address for task in tasks]
-    return [
-        Node(
-            name=task.address,
-            label=task.name,
-            state=task.state,
-            duration_ms=_duration(task),
-            cached=task.cached_from is not None,
-            after=[
-                address
-                for wanted in task.upstream
-                for address in addresses
-                if address == wanted or address.startswith(f"{wanted}/")
-            ],
-            href=_task_href(run_id, task.address),
-            chosen=task.address == chosen,
-        )
-        for task in tasks
-    ]
-
-
-def _task_href(run_id: str, address: str) -> str:
-    return f"{to('runs', run_id)}?task={to(address)[1:]}"
+def _most_telling(tasks: Sequence[TaskRun]) -> Sequence[TaskRun]:
+    """Return all tasks, or of very many those that failed or run and then the first ones, in their order."""
+    if len(tasks) <= MOST_ROWS:
+        return tasks
+    quiet = ("COMPLETE", "CACHED", "SKIPPED", "PENDING")
+    ranked = sorted(range(len(tasks)), key=lambda place: tasks[place].state in quiet)
+    return [tasks[place] for place in sorted(ranked[:MOST_ROWS])]
 
 
 def _choose(tasks: Sequence[TaskRun], wanted: str) -> TaskRun | None:
