@@ -69,7 +69,7 @@ def _node(node: Node, layout: Layout) -> str:
     below = node.note or f"{node.state.lower()}{' · cached' if node.cached and node.state != 'CACHED' else ''}"
     if node.duration_ms is not None:
         below += f" · {words.duration(node.duration_ms)}"
-    short = below if len(below) <= 26 else f"{below[:25]}…"
+    short = below if len(below) <= 22 else f"{below[:21]}…"
     inner = (
         f"<title>{escape(node.label)}: {escape(below)}</title>"
         f'<rect x="{x}" y="{y}" width="{_BOX}" height="{_TALL}" rx="3"/>'
