@@ -28,7 +28,7 @@ demo: setup      ## replay a year of flights through the whole loop
 
 lock: setup      ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-	  --extra demo --extra postgres --extra sklearn --extra xgboost --extra onnx --extra convert --extra webhooks --extra grpc --extra telemetry --extra explain --extra ray --extra vertex --extra tune --extra duckdb --group dev --upgrade pyproject.toml -o requirements.lock
+	  --extra demo --extra postgres --extra sklearn --extra xgboost --extra onnx --extra convert --extra webhooks --extra grpc --extra telemetry --extra explain --extra ray --extra vertex --extra tune --extra notebooks --extra bigquery --extra duckdb --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean:           ## remove what the targets made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -68,6 +68,7 @@ def measure(database_url: str, repeat: int) -> dict[str, dict[str, float]]:
     database.close()
     launcher.close()
     results["whole_cpu_per_step"] = whole_cpu(folder, sources["chain"], 10)
+    results["whole_cpu_per_heavy_step"] = whole_cpu(folder / "heavy", sources["heavy_chain"], 5)
     return results
 
 
@@ -79,6 +80,7 @@ def whole_cpu(folder: Path, source: bytes, repeat: int) -> dict[str, float]:
     from mainspring.pipelines import Engine, ProcessLauncher, read_compiled
 
     taken = []
+    folder.mkdir(exist_ok=True)
     for rounds in (1, 1 + repeat):
         launcher = ProcessLauncher()
         database = open_database(f"sqlite:///{folder / f'whole{rounds}.db'}")

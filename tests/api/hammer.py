@@ -23,7 +23,7 @@ def main() -> None:
     )
     connection: http.client.HTTPConnection | None = None
     step = 0
-    while not stop.exists():
+    while step == 0 or not stop.exists():  # one step at least, however late a busy machine starts this process
         step += 1
         for path, body, wanted in requests_of(step, number, run_id, shared):
             while True:

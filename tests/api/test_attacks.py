@@ -26,7 +26,7 @@ SOURCES = (
     "runs:/RUN/..%252f..", "runs://h/RUN/x", "runs:/RUN/a#/../..", "models:/../x", "models:/m-1/../../x", "models://h/x/1",
     "mlflow-artifacts:/../../etc", "mlflow-artifacts:/0/other/artifacts", "mlflow-artifacts://h:9/0/x", "http://h/x",
     "https://169.254.169.254/latest/meta-data", "ftp://h/x", "s3://b/../../etc", "s3a://b/x/%2e%2e/y", "dbfs:/../x",
-    "path/to/model", "..", "file://h/x", "runs:/RUN/", "x" * 2000,
+    "path/to/model", "..", "file://h/x", "x" * 2000,
 )  # fmt: skip
 HOOKS = (
     "http://169.254.169.254/latest", "https://127.0.0.1/x", "https://localhost/x", "https://[::1]/x", "https://0x7f.1/x",

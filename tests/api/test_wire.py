@@ -217,3 +217,24 @@ def test_a_run_can_be_given_its_id_and_is_made_once(server) -> None:
         assert server.mlflow("POST", "runs/create", {**body, "run_id": wrong})[0] == 400
     server.mlflow("POST", "runs/delete", {"run_id": id})
     assert server.mlflow("POST", "runs/create", body)[0] == 400
+
+
+def test_what_mlflow_refuses_is_refused(server) -> None:
+    run_id = server.new_run()
+    point = {"run_id": run_id, "key": "m", "value": 1}
+    twice = [{"key": "d", "value": "1"}, {"key": "d", "value": "1"}]
+    dataset = {"name": "n", "digest": "d", "source_type": "", "source": ""}
+    for path, body, says in (
+        ("runs/log-metric", {**point, "timestamp": -1}, "Invalid value -1 for parameter 'timestamp' supplied"),
+        ("runs/log-batch", {"run_id": run_id, "params": twice}, "Duplicate parameter keys have been submitted: ['d']"),
+        ("runs/delete-tag", {"run_id": run_id}, "Missing value for required parameter 'key'"),
+        ("runs/create", {"experiment_id": "0", "run_name": "a", "tags": [{"key": "mlflow.runName", "value": "b"}]},
+         "with different values (run_name='a', mlflow.runName='b')"),
+        ("runs/log-inputs", {"run_id": run_id, "datasets": [{"dataset": dataset, "tags": [{"key": "k" * 256}]}]},
+         "'key' exceeds the maximum length of 255 characters"),
+    ):  # fmt: skip
+        status, answer = server.mlflow("POST", path, body)
+        assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), path
+        assert says in answer["message"]
+    server.mlflow("POST", "registered-models/create", {"name": "same"})
+    assert server.mlflow("POST", "registered-models/rename", {"name": "same", "new_name": "same"})[0] == 200

@@ -113,6 +113,9 @@ def test_a_folder_survives_the_round_trip(blobs: LocalBlobs, tmp_path: Path) -> 
         "a/..",
         "..\\x",
         "C:/x",
+        "a/C:x",
+        "file:/etc",
+        "x/file:",
         "a\0b",
         "%2e%2e/x",
         "a%2f..%2fb",
@@ -123,6 +126,10 @@ def test_a_folder_survives_the_round_trip(blobs: LocalBlobs, tmp_path: Path) -> 
 def test_paths_that_could_leave_a_folder_are_refused(path: str) -> None:
     with pytest.raises(InvalidInput, match="not allowed"):
         check_relative(path)
+
+
+def test_a_colon_inside_of_a_name_is_allowed() -> None:
+    assert str(check_relative("plots/2026-11-21 12:30:01.png")) == "plots/2026-11-21 12:30:01.png"
 
 
 @given(st.text(min_size=1, max_size=40))

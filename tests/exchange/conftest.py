@@ -32,6 +32,12 @@ os.environ.update(QUIET)
 LONG = os.environ.get("MAINSPRING_LONG_TESTS") == "1"
 
 
+@pytest.fixture(autouse=True)
+def no_server_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the server that other tests of this process have pointed MLflow's client to."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @dataclass
 class MlflowServer:
     """An unmodified mlflow server on a folder: its database and its artifacts."""
@@ -87,8 +93,27 @@ class MlflowServer:
             return False
 
 
+@contextlib.contextmanager
+def pointed_to(uri: str) -> Iterator[None]:
+    """Point MLflow's client to a store, whatever other tests of this process have pointed it to."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def fill(client: Any, folder: Path) -> dict[str, Any]:
     """Log something of every kind through MLflow's own client."""
+    with pointed_to(client.tracking_uri):
+        return log_everything(client, folder)
+
+
+def log_everything(client: Any, folder: Path) -> dict[str, Any]:
+    """Log runs with all there is to log, models, versions, aliases, and what is deleted."""
     from mlflow.entities import (
         Dataset,
         DatasetInput,

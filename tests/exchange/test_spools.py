@@ -95,7 +95,8 @@ def test_a_server_takes_in_what_was_spooled_before_it_started(tmp_path: Path, mo
     try:
         deadline = time.monotonic() + 30
         while run.spool.exists():
-            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, "the spool is still there"
             time.sleep(0.05)
         url = json.loads((home / "server.json").read_bytes())["url"]
         with client.Client(url) as reader:

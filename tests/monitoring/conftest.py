@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from mainspring.serving import LabelRecord, PredictionRecord
+
+# A shared machine stalls now and then; how long one example takes says nothing.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 DIGEST = "sha256:" + "0" * 64
 

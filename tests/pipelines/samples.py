@@ -38,6 +38,7 @@ ALL = [
     "mending",
     "cleaning",
     "thirty",
+    "logging_and_dying",
 ]
 
 
@@ -446,3 +447,22 @@ def thirty(folder: str) -> List[str]:
         inner = effect(folder=folder, name=f"loop{item}", before=[layer[0].output])
     effect(folder=folder, name="last", before=dsl.Collected(inner.output))
     return dsl.Collected(inner.output)
+
+
+@dsl.component
+def log_and_die() -> int:
+    import os
+    import signal
+
+    from mainspring import client
+
+    client.start_run(experiment="dying", name="cut")
+    for step in range(20):
+        client.log_metric("loss", 1.0 / (step + 1), step=step)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+@dsl.pipeline
+def logging_and_dying():
+    log_and_die()

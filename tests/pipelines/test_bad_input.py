@@ -45,8 +45,13 @@ CASES: dict[str, tuple[bytes, list[str]]] = {
     "no tasks": (pipeline({}), ["has no tasks"]),
     "cycle": (
         pipeline({"a": task(dependentTasks=["b"]), "b": task(dependentTasks=["a"]), "c": task()}),
-        ["task a", "cycle of tasks (a, b)"],
+        ["task a", "cycle of tasks (a after b after a)"],
     ),
+    "a task behind a cycle": (
+        pipeline({"a": task(dependentTasks=["b"]), "b": task(dependentTasks=["b"])}),
+        ["task b", "cycle of tasks (b after b)"],
+    ),
+    "too deep": (b"a: " + b"[" * 3000 + b"]" * 3000, ["nested too deeply"]),
     "unknown task": (pipeline({"a": task(dependentTasks=["z"])}), ["task a", "'z', which is not in its dag"]),
     "missing component": (pipeline({"a": task(componentRef={"name": "no"})}), ["task a", "component 'no' is missing"]),
     "missing executor": (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mainspring import lineage
-from mainspring.pipelines import ProcessLauncher, get_run, list_tasks, unfinished_runs
+from mainspring.pipelines import ProcessLauncher, get_run, list_runs, list_tasks
 
 ENGINE = """
 import sys
@@ -68,7 +68,7 @@ def test_after_kill_9_finished_tasks_do_not_run_again(make_engine, database, com
     process.wait()
     with database.read() as connection:
         states = {task.name: task.state for task in list_tasks(connection, id)}
-        assert [run.id for run in unfinished_runs(connection)] == [id]
+        assert [(run.id, run.state) for run in list_runs(connection)] == [(id, "RUNNING")]
     done = [line for line, state in zip(log.read_text().split(), states.values(), strict=False) if state == "COMPLETE"]
     assert done
     assert engine.execute(id).state == "COMPLETE"

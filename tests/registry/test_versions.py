@@ -53,7 +53,7 @@ def test_unknown_execution_in_the_tags_does_not_stop_a_registration(shelf) -> No
 BEYOND = [
     "/etc", "file:///etc", "http://h/x", "ftp://h/x", "s3://b/../x", "s3://b/%252e%252e/x",
     "mlflow-artifacts:/../x", "mlflow-artifacts:/9/other/artifacts",
-    "runs:/RUN/../..", "runs:/RUN/%2e%2e", "models:/m-nope/../x", "models://h/m-x", "runs:/RUN/", "",
+    "runs:/RUN/../..", "runs:/RUN/%2e%2e", "models:/m-nope/../x", "models://h/m-x", "",
     "mlflow-artifacts://h/x", "models:/m-x#/../..",
 ]  # fmt: skip
 
@@ -74,6 +74,19 @@ def test_source_of_another_run_or_model_than_named_is_refused(shelf) -> None:
         shelf.register(f"runs:/{run_id}/model", run_id=other)
     with pytest.raises(InvalidInput):
         shelf.register(f"models:/{model_id}", logged_model_id="m-other")
+
+
+def test_a_run_of_another_server_is_believed_and_a_whole_run_is_a_source_too(shelf) -> None:
+    elsewhere = shelf.register("runs:/another/model", run_id="another")
+    assert (elsewhere.source, elsewhere.run_id, elsewhere.signature) == ("runs:/another/model", "another", {})
+    with shelf.database.read() as connection:
+        uri = registry.get_download_uri(connection, shelf.blobs, "flights-delay", elsewhere.version)
+    assert uri == "runs:/another/model"
+    run_id, _ = shelf.log_model()
+    shelf.put(f"{shelf.experiment}/{run_id}/artifacts/MLmodel", b"flavors: {}")
+    digests = {shelf.register(f"runs:/{run_id}{end}", run_id=run_id).digest for end in ("", "/")}
+    assert len(digests) == 1
+    assert elsewhere.digest not in digests
 
 
 def test_a_failed_registration_does_not_use_up_a_number(shelf) -> None:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 
 from mainspring.core import FixedClock
 from mainspring.features import CategoricalColumn, NumericColumn, Transform
@@ -27,6 +28,10 @@ from mainspring.serving.endpoint import Endpoint, EndpointOptions
 from mainspring.serving.http import Request
 from mainspring.serving.mlmodel import tree_digest
 from mainspring.serving.wire import Reply
+
+# A shared machine stalls now and then; how long one example takes says nothing.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 T = TypeVar("T")
 INPUTS = [

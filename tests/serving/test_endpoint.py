@@ -10,9 +10,12 @@ import pytest
 from mainspring.core import Unavailable
 from mainspring.serving import find_records, read_deployment, read_labels, read_records, write_deployment
 from mainspring.serving.calls import Call
+from mainspring.serving.endpoint import EndpointOptions
 from mainspring.serving.log import SegmentLog
+from mainspring.serving.prediction_log import LogPolicy
 from mainspring.serving.protocols import v1
 from mainspring.serving.shadows import MAX_SHADOWS
+from mainspring.serving.tracing import span_of
 
 PREDICT = "/v1/models/flights:predict"
 
@@ -163,3 +166,22 @@ def test_models_that_stay_are_not_loaded_again(client, tmp_path, deploy):
     router = client.endpoint.require_router()
     assert router.deployment.revision == 2
     assert router.variants[0].model is before
+
+
+def test_the_status_says_that_records_are_being_dropped(make_client, rows, monkeypatch):
+    client = make_client(settings=EndpointOptions(policy=LogPolicy(on_full="drop")))
+
+    def refuse(self, records):
+        raise Unavailable("The log cannot be written.")
+
+    monkeypatch.setattr(SegmentLog, "append", refuse)
+    assert client.post(PREDICT, {"instances": rows}).status == 200
+    assert msgspec.json.decode(client.get("/v1/endpoints/flights").body)["log"] == {"is_dropping": True, "dropped": 1}
+
+
+def test_a_traced_request_is_answered_with_its_trace_and_the_span_it_became(client, rows):
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    given = {"instances": rows}
+    reply = client.post(PREDICT, given, traceparent=f"00-{trace}-b7ad6b7169203331-01", x_request_id="traced")
+    assert dict(reply.headers)[b"traceparent"] == f"00-{trace}-{span_of('traced')}-01".encode()
+    assert b"traceparent" not in dict(client.post(PREDICT, given).headers)

@@ -41,17 +41,23 @@ FILTERS = [
     ("", "dcba"),
     ("metrics.loss < 0.15", "a"),
     ("metrics.loss >= 0.1 AND params.depth = '2'", "b"),
-    ("metric.`loss` != 0.1", "b"),
+    ("metric.`loss` != 0.1", "cb"),
     ("params.depth IN ('1')", None),
     ("tags.Team = 'blue'", "b"),
     ("tags.Team != 'blue'", "a"),
     ("tags.Team LIKE 'Red%'", "a"),
     ("tags.Team LIKE 'red%'", ""),
     ("tags.Team ILIKE 'red%'", "a"),
+    ("tags.Team LIKE 'Red\\_%'", ""),
+    ("tags.Team ILIKE 'blue\\'", ""),
     ('tags."Team" IS NULL', "dc"),
     ("tags.Team IS NOT NULL", "ba"),
     ("attributes.run_name IN ('a', 'd')", "da"),
     ("run_name NOT IN ('a', 'd')", "cb"),
+    ("run_name IN ('a',)", "a"),
+    ("run_name IN ('a' 'b')", None),
+    ("run_name IN (,)", None),
+    ("run_name IN ('a',,)", None),
     ("status = 'RUNNING' and attributes.start_time > 1356998400002", "dc"),
     ("datasets.name = 'flights' AND dataset.context = 'train'", "a"),
     ("params.depth = '1'' OR 1=1'", ""),
@@ -91,6 +97,26 @@ ORDERS = [
 def test_order_puts_what_is_missing_last(database: Database, experiment: str, runs: None) -> None:
     for order, expected in ORDERS:
         assert names(database, experiment, "", order) == expected, order
+
+
+@pytest.mark.parametrize(
+    "order", ["metrics.loss UP", "metrics.loss DESC NULLS LAST", "metrics.loss, params.depth", "foo", "DESC"]
+)
+def test_order_that_is_none_is_refused(database: Database, experiment: str, order: str) -> None:
+    with pytest.raises(InvalidInput):
+        names(database, experiment, "", order)
+    assert names(database, experiment, "", "metrics.`a, b` DESC") == ""
+
+
+def test_experiments_to_search_are_checked(database: Database, experiment: str, runs: None) -> None:
+    with database.read() as connection:
+        for wrong in ("nope", "1.5", "\u0661"):
+            with pytest.raises(InvalidInput, match="valid integer"):
+                tracking.search_runs(connection, [experiment, wrong])
+        with pytest.raises(InvalidInput, match="40000"):
+            tracking.search_runs(connection, [str(number) for number in range(40_000)])
+        found = tracking.search_runs(connection, [experiment, experiment, "-1", "9" * 30, "999999"])
+    assert len(found.runs) == 4
 
 
 def test_pages_cover_all_runs_once(database: Database, experiment: str, runs: None) -> None:

@@ -31,6 +31,7 @@ from mainspring.automation.watching import measure_due_windows
 from mainspring.core import FixedClock, MainspringError, SystemClock
 from mainspring.lineage import Store
 from mainspring.monitoring import seal_logs
+from mainspring.pipelines import WorkCleaner
 
 log = logging.getLogger("mainspring.scheduler")
 
@@ -77,6 +78,8 @@ def run_scheduler(store: Store) -> None:
     at_moment = replace(store, clock=moment)
     rollouts = Rollouts(at_moment)
     attempt = Attempts()
+    work = store.settings.home / "work"
+    cleaner = WorkCleaner(store.database, work, SystemClock(), keep_days=store.settings.values.work_days)
     with Trainer(store) as trainer, RunQueue(store) as queue:
         passed, rest = 0.0, pause
         while not stopping.wait(rest):
@@ -86,7 +89,7 @@ def run_scheduler(store: Store) -> None:
                 continue
             passed = perf_counter()
             moment.time_ms = now
-            idle = run_pass(at_moment, trainer, rollouts, queue, attempt)
+            idle = run_pass(at_moment, trainer, rollouts, queue, cleaner, attempt)
             rest = max(pause, BUSY_PASS_SECONDS) if trainer.is_busy else pause  # leave the cores to the training
             state = SchedulerState(os.getpid(), now, idle and store.clock.now_ms() == now)
             if state != last:
@@ -94,7 +97,9 @@ def run_scheduler(store: Store) -> None:
                 last = state
 
 
-def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts, queue: RunQueue, attempt: Attempts) -> bool:
+def run_pass(
+    store: Store, trainer: Trainer, rollouts: Rollouts, queue: RunQueue, cleaner: WorkCleaner, attempt: Attempts
+) -> bool:
     """Do everything that is due now; return whether nothing is left to do until time moves on.
 
     Each stage stands alone: a monitor that cannot be measured does not keep a rollout from going on.
@@ -107,6 +112,7 @@ def run_pass(store: Store, trainer: Trainer, rollouts: Rollouts, queue: RunQueue
         ("queued runs", queue.tend),
         ("rollouts", rollouts.reconcile),
         ("sealing", lambda: seal_logs(store)),
+        ("work folders", cleaner.tend),
     ]
     unsettled = [stage for stage, work in stages if attempt(stage, work)]
     return not unsettled

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from mainspring.blobs.local import LocalBlobs
 from mainspring.core import InvalidInput
+
+_DRIVE_OR_SCHEME = re.compile(r"(^|/)[A-Za-z]:|:(/|$)")
 
 
 class TreeFile(msgspec.Struct, frozen=True):
@@ -50,14 +53,16 @@ def get_tree(blobs: LocalBlobs, digest: str, destination: Path) -> Path:
 def check_relative(path: str) -> PurePosixPath:
     """Return ``path`` if it stays inside the folder it is relative to; refuse it otherwise.
 
-    Absolute paths, ``..``, backslashes, drive letters, NULs and percent-encoded tricks are refused, not cleaned.
+    Absolute paths, ``..``, backslashes, drive letters, schemes, NULs and percent-encoded tricks are refused, not
+    cleaned. A colon inside of a name is fine: ``12:30.txt``.
     """
     pure = PurePosixPath(path)
     bad = (
         not path
         or pure.is_absolute()
         or any(part in ("..", ".") for part in path.split("/"))
-        or any(mark in path for mark in ("\\", "\0", ":", "%2e", "%2E", "%2f", "%2F", "%5c", "%5C", "%25"))
+        or any(mark in path for mark in ("\\", "\0", "%2e", "%2E", "%2f", "%2F", "%5c", "%5C", "%25"))
+        or _DRIVE_OR_SCHEME.search(path) is not None
     )
     if bad:
         raise InvalidInput(f"The path {path[:200]!r} is not allowed.", hint="Use a relative path without '..'.")

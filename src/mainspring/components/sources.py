@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,9 @@ def find_files(source: str) -> list[str]:
     else:
         found = [str(path)] if path.is_file() else []
     if not found:
-        raise NotFound(f"There is no file {source}.", hint="Name a CSV, Parquet or JSON lines file, a glob or a folder.")
+        raise NotFound(
+            f"There is no file {source}.", hint="Name a CSV, Parquet or JSON lines file, a glob or a folder."
+        )
     return sorted(found)
 
 
@@ -82,7 +85,10 @@ def query_files(query: str, files: Mapping[str, str]) -> pl.DataFrame:
         for name, source in files.items():
             connection.register(name, read_files(source).to_arrow())
         try:
-            return pl.DataFrame(connection.execute(query).to_arrow_table())
+            found = connection.sql(query)
+            if found is None:
+                raise InvalidInput("DuckDB refuses the query: it answers with no rows.", hint="Write a SELECT.")
+            return pl.DataFrame(found.to_arrow_table())
         except duckdb.Error as error:
             raise InvalidInput(
                 f"DuckDB refuses the query: {_first_line(error)}", hint=f"Its tables are {', '.join(files)}."
@@ -102,17 +108,21 @@ def query_database(query: str, url: str) -> pl.DataFrame:
             f"This is no database URL: {_first_line(error)}", hint="Write postgresql://HOST/DATABASE or env:NAME."
         ) from error
     except ImportError as error:
-        raise Unavailable(f"The database driver is missing: {error}.", hint="pip install 'mainspring[postgres]'") from error
+        raise Unavailable(
+            f"The database driver is missing: {error}.", hint="pip install 'mainspring[postgres]'"
+        ) from error
     try:
-        with engine.connect() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(sa.text("SET TRANSACTION READ ONLY"))
-            return pl.read_database(sa.text(query), connection, infer_schema_length=None)
-    except sa.exc.OperationalError as error:
+        connection = engine.connect()
+    except sa.exc.SQLAlchemyError as error:
         raise Unavailable(f"{_without_password(url)}: {_first_line(error)}", hint="Check the URL.") from error
+    try:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+        return pl.read_database(sa.text(query), connection, infer_schema_length=None)
     except sa.exc.SQLAlchemyError as error:
         raise InvalidInput(f"{_without_password(url)}: {_first_line(error)}", hint="Check the query.") from error
     finally:
+        connection.close()
         engine.dispose()
 
 
@@ -149,10 +159,10 @@ class _Errors:
 
 def _import_bigquery() -> tuple[Any, _Errors, Any]:
     try:
+        client = importlib.import_module("google.cloud.bigquery")
         from google.auth.credentials import AnonymousCredentials
-        from google.cloud import bigquery
 
-        return bigquery, _Errors(), AnonymousCredentials
+        return client, _Errors(), AnonymousCredentials
     except ImportError as error:
         raise Unavailable(
             f"Reading from BigQuery needs its client: {error}.", hint="pip install google-cloud-bigquery"
@@ -173,23 +183,18 @@ def _read_one(path: str) -> pl.DataFrame:
     kind = KINDS.get(Path(path).suffix.lower())
     if kind is None:
         raise InvalidInput(f"{path} is neither CSV, Parquet nor JSON lines.", hint="Name it .csv, .parquet or .jsonl.")
-    scan = {"csv": _scan_csv, "parquet": pl.scan_parquet, "jsonl": _scan_lines}[kind]
     try:
-        return scan(path).collect()
+        return _scan(path, kind).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InvalidInput(f"{path} cannot be read as {kind}: {_first_line(error)}", hint="Check the file.") from error
 
 
-def _scan_csv(path: str) -> pl.LazyFrame:
+def _scan(path: str, kind: str) -> pl.LazyFrame:
     import polars as pl
 
-    return pl.scan_csv(path, infer_schema_length=None)
-
-
-def _scan_lines(path: str) -> pl.LazyFrame:
-    import polars as pl
-
-    return pl.scan_ndjson(path, infer_schema_length=None)
+    if kind == "csv":
+        return pl.scan_csv(path, infer_schema_length=None)
+    return pl.scan_parquet(path) if kind == "parquet" else pl.scan_ndjson(path, infer_schema_length=None)
 
 
 def _address(url: str) -> str:

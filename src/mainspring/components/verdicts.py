@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
 
 from mainspring.components.artifacts import ArtifactFile
-from mainspring.delivery import Evaluation, judge_gate
+from mainspring.delivery import Evaluation, GateVerdict, judge_gate
 from mainspring.lineage import record_event
 from mainspring.pipelines import current_run_id, get_run, task_store
+
+PROJECT_VARIABLE = "MAINSPRING_PROJECT"
+"""Set where a task runs for one of our projects (`mainspring.pipelines.task_environment`)."""
 
 
 def compare_on_newest_window(
@@ -21,18 +25,24 @@ def compare_on_newest_window(
     theirs = msgspec.json.decode(Path(champion.path).read_bytes(), type=Evaluation | None)
     judged = judge_gate(ours, theirs, min_gain=min_gain)
     Path(verdict.path).write_bytes(msgspec.json.encode(judged))
+    record_verdict(judged, model=model, candidate_loss=ours.log_loss, champion_loss=theirs.log_loss if theirs else None)
+    return judged.passed
+
+
+def record_verdict(verdict: GateVerdict, *, model: str, candidate_loss: float, champion_loss: float | None) -> None:
+    """Record what a gate said as an event of this project; elsewhere (Kubeflow, Vertex AI) there is no journal."""
+    if PROJECT_VARIABLE not in os.environ:
+        return
     with task_store() as store, store.database.write() as connection:
         record_event(
             connection,
             store.clock,
-            "gate.passed" if judged.passed else "gate.refused",
+            "gate.passed" if verdict.passed else "gate.refused",
             source="pipelines",
             subject=model,
             cause=_cause(connection),
-            data={"reason": judged.reason, "candidate_log_loss": ours.log_loss,
-                  "champion_log_loss": theirs.log_loss if theirs else None},
-        )  # fmt: skip
-    return judged.passed
+            data={"reason": verdict.reason, "candidate_log_loss": candidate_loss, "champion_log_loss": champion_loss},
+        )
 
 
 def _cause(connection: sa.Connection) -> str | None:

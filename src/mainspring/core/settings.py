@@ -38,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bearer token clients must send; needed to bind to anything but loopback."""
     secrets: str = ""
     """Folder with ``secrets/NAME/KEY`` and ``config-maps/NAME/KEY`` for pipeline steps; empty means the home folder."""
+    work_days: int = 14
+    """Days to keep the working folders of runs, with their logs; four times as long for failed ones, 0: for ever."""
     artifact_root: str = ""
     """Where new experiments keep artifacts, as ``mlflow server --default-artifact-root``; empty: behind the server."""
     artifacts_destination: str = ""

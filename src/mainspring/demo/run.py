@@ -82,7 +82,9 @@ class Settler:
         path = self._store.settings.endpoint_folder(ENDPOINT) / "deployment.json"
         revision = msgspec.json.decode(path.read_bytes())["revision"] if path.is_file() else 0
         if revision == 0:
-            raise Unavailable("No version passed the gate, so there is nothing to serve.", hint="See: mainspring pipelines list")
+            raise Unavailable(
+                "No version passed the gate, so there is nothing to serve.", hint="See: mainspring pipelines list"
+            )
         if revision > self._revision:
             self._client.wait_for_revision(revision)
             self._revision = revision

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from mainspring.core import Clock, new_id
+from mainspring.db import Session, session_of
 from mainspring.db.tables.lineage import event as event_table
+
+_RECORD = "INSERT INTO event (id,type,source,subject,cause,time,data) VALUES (?,?,?,?,?,?,?)"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +29,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def record_event(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     clock: Clock,
     type: str,
     *,
@@ -36,11 +40,8 @@ def record_event(
 ) -> str:
     """Append an event to the journal and return its id; it commits with the caller's transaction."""
     id = new_id(clock)
-    connection.execute(
-        sa.insert(event_table).values(
-            id=id, type=type, source=source, subject=subject, cause=cause, time=clock.now_ms(), data=data or {}
-        )
-    )
+    row = (id, type, source, subject, cause, clock.now_ms(), json.dumps(data or {}))
+    session_of(connection).run(_RECORD, row)
     return id
 
 

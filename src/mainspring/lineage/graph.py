@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 
 from mainspring.core import Clock, NotFound, new_id
+from mainspring.db import Session, session_of
 from mainspring.db.tables import lineage as tables
+
+_PUT_ARTIFACT = "INSERT INTO artifact (id,type,name,uri,digest,created_at,properties) VALUES (?,?,?,?,?,?,?)"
+_START = "INSERT INTO execution (id,type,name,state,actor,started_at,properties) VALUES (?,?,?,'RUNNING',?,?,?)"
+_JOIN_CONTEXT = "INSERT INTO context_execution (context_id,execution_id) VALUES (?,?)"
+_END = "UPDATE execution SET state=?,ended_at=?,properties=? WHERE id=?"
+_PUT_EDGE = "INSERT INTO execution_event (execution_id,artifact_id,kind,path) VALUES (?,?,?,?)"
+_EXECUTION = "SELECT id,type,name,state,actor,started_at,ended_at,properties FROM execution WHERE id=?"
 
 EventKind = Literal["INPUT", "OUTPUT"]
 FINISHED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "SKIPPED")
@@ -48,7 +57,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def put_artifact(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     clock: Clock,
     *,
     type: str,
@@ -59,16 +68,13 @@ def put_artifact(
 ) -> str:
     """Record an artifact and return its id."""
     id = new_id(clock)
-    connection.execute(
-        sa.insert(tables.artifact).values(
-            id=id, type=type, name=name, uri=uri, digest=digest, created_at=clock.now_ms(), properties=properties or {}
-        )
-    )
+    row = (id, type, name, uri, digest, clock.now_ms(), json.dumps(properties or {}))
+    session_of(connection).run(_PUT_ARTIFACT, row)
     return id
 
 
 def start_execution(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     clock: Clock,
     *,
     type: str,
@@ -78,42 +84,32 @@ def start_execution(
     contexts: tuple[str, ...] = (),
 ) -> str:
     """Record that something began to run, in the given contexts, and return its id."""
-    id = new_id(clock)
-    connection.execute(
-        sa.insert(tables.execution).values(
-            id=id,
-            type=type,
-            name=name,
-            state="RUNNING",
-            actor=actor,
-            started_at=clock.now_ms(),
-            properties=properties or {},
-        )
-    )
+    id, session = new_id(clock), session_of(connection)
+    session.run(_START, (id, type, name, actor, clock.now_ms(), json.dumps(properties or {})))
     for context_id in contexts:
-        connection.execute(sa.insert(tables.context_execution).values(context_id=context_id, execution_id=id))
+        session.run(_JOIN_CONTEXT, (context_id, id))
     return id
 
 
 def end_execution(
-    connection: sa.Connection, clock: Clock, id: str, state: str, *, properties: dict[str, Any] | None = None
+    connection: sa.Connection | Session,
+    clock: Clock,
+    id: str,
+    state: str,
+    *,
+    properties: dict[str, Any] | None = None,
 ) -> None:
     """Record how an execution ended; ``properties`` are merged into those it has."""
-    merged = {**get_execution(connection, id).properties, **(properties or {})}
-    connection.execute(
-        sa.update(tables.execution)
-        .where(tables.execution.c.id == id)
-        .values(state=state, ended_at=clock.now_ms(), properties=merged)
-    )
+    session = session_of(connection)
+    merged = {**get_execution(session, id).properties, **(properties or {})}
+    session.run(_END, (state, clock.now_ms(), json.dumps(merged), id))
 
 
-def add_edge(connection: sa.Connection, execution_id: str, artifact_id: str, kind: EventKind, path: str) -> None:
+def add_edge(
+    connection: sa.Connection | Session, execution_id: str, artifact_id: str, kind: EventKind, path: str
+) -> None:
     """Record that the execution used or produced the artifact under the name ``path``."""
-    connection.execute(
-        sa.insert(tables.execution_event).values(
-            execution_id=execution_id, artifact_id=artifact_id, kind=kind, path=path
-        )
-    )
+    session_of(connection).run(_PUT_EDGE, (execution_id, artifact_id, kind, path))
 
 
 def put_context(connection: sa.Connection, clock: Clock, *, type: str, name: str) -> str:
@@ -138,12 +134,16 @@ def get_artifact(connection: sa.Connection, id: str) -> Artifact:
     return Artifact(**row)
 
 
-def get_execution(connection: sa.Connection, id: str) -> Execution:
+def get_execution(connection: sa.Connection | Session, id: str) -> Execution:
     """Return one execution; raise `NotFound`."""
-    row = connection.execute(sa.select(tables.execution).where(tables.execution.c.id == id)).mappings().first()
+    row = session_of(connection).row(_EXECUTION, (id,))
     if row is None:
         raise NotFound(f"There is no execution {id}.")
-    return Execution(**row)
+    properties = json.loads(row[7]) if isinstance(row[7], str) else row[7]
+    return Execution(
+        id=row[0], type=row[1], name=row[2], state=row[3], actor=row[4], started_at=row[5], ended_at=row[6],
+        properties=properties,
+    )  # fmt: skip
 
 
 def find_artifacts(

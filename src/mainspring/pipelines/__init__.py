@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mainspring.pipelines.attempt import attempt_folder
+from mainspring.pipelines.board import TaskProgress
 from mainspring.pipelines.compile import CompiledPipeline, compile_pipeline, read_compiled
 from mainspring.pipelines.engine import Engine
-from mainspring.pipelines.execution import TaskProgress
 from mainspring.pipelines.explain import Explanation, explain_task
 from mainspring.pipelines.forecast import Forecast
 from mainspring.pipelines.launchers import Launcher, LocalLauncher, ProcessLauncher
@@ -18,8 +18,8 @@ from mainspring.pipelines.records import (
     get_task,
     list_runs,
     list_tasks,
-    unfinished_runs,
 )
+from mainspring.pipelines.retention import WorkCleaner, clean_work
 from mainspring.pipelines.task_store import current_run_id, task_environment, task_store
 from mainspring.pipelines.values import ArtifactValue, Values
 from mainspring.pipelines.worker import next_queued_run
@@ -38,7 +38,9 @@ __all__ = [
     "TaskProgress",
     "TaskRun",
     "Values",
+    "WorkCleaner",
     "attempt_folder",
+    "clean_work",
     "compile_pipeline",
     "current_run_id",
     "explain_task",
@@ -51,5 +53,4 @@ __all__ = [
     "read_compiled",
     "task_environment",
     "task_store",
-    "unfinished_runs",
 ]

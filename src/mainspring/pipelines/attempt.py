@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from mainspring.blobs import LocalBlobs
-from mainspring.core import Clock, InvalidInput, MainspringError, to_iso
+from mainspring.core import Clock, InvalidInput, to_iso
 from mainspring.db import Database
 from mainspring.pipelines.component import Component, PythonComponent, read_resources
 from mainspring.pipelines.exchange import TaskFolder, hand_over, take_back
@@ -39,6 +38,18 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int
     lease_clock: Clock
     times: LeaseTimes
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """A task that runs here."""
+
+    ready: ReadyTask
+    task: TaskRun
+    weight: int
+    started: float
+    deadline: float | None = None
+    killed: str = ""
+    """Why it was ended from here."""
 
 
 def attempt_folder(work_folder: Path, task: TaskRun) -> TaskFolder:
@@ -218,14 +229,3 @@ def _make_parents(folder: TaskFolder, ready: ReadyTask) -> None:
 def late(item: ReadyTask) -> str:
     """Say that a task took longer than it may."""
     return f"It did not end within {item.task.platform.timeout_ms / 1000:g} s (activeDeadlineSeconds) and was killed."
-
-
-def weight_of(item: ReadyTask) -> int:
-    """Return how many places a task takes: the cores it asks for, one at least."""
-    if not item.task.resources:
-        return 1
-    try:
-        lookup = Lookup(parameters=item.given, job={})
-        return max(1, math.ceil(read_resources(fill_placeholders(dict(item.task.resources), lookup)).cpu))
-    except MainspringError:
-        return 1  # said when the task is launched

@@ -10,11 +10,14 @@ import sqlalchemy as sa
 
 from mainspring.blobs import LocalBlobs, digest_of, read_tree
 from mainspring.core import Corrupt, InvalidInput, NotFound
+from mainspring.db import Session
 from mainspring.pipelines.component import ContainerComponent
 from mainspring.pipelines.plan import DagPlan
 from mainspring.pipelines.records import TaskRun, find_results
 from mainspring.pipelines.schedule import ReadyTask
 from mainspring.pipelines.values import ArtifactValue, Values
+
+ANOTHER_ATTEMPT = "off: another attempt, after one that did not end well"
 
 
 class CacheDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +28,16 @@ class CacheDecision(msgspec.Struct, frozen=True, kw_only=True):
     found: TaskRun | None = None
 
 
+class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+    """The results that may stand in for a task, as far as records tell; whether their bytes do is not known yet."""
+
+    key: str
+    reason: str
+    results: tuple[TaskRun, ...] = ()
+
+
 def decide_cache(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     blobs: LocalBlobs,
     item: ReadyTask,
     environment: Mapping[str, str],
@@ -35,20 +46,34 @@ def decide_cache(
     is_first: bool,
 ) -> CacheDecision:
     """Look for an earlier result that may stand in for a task; its bytes are hashed again before it does."""
+    earlier = find_earlier(connection, item, environment, use_cache=use_cache, is_first=is_first)
+    for result in earlier.results:
+        if is_intact(blobs, result.outputs):
+            return CacheDecision(key=earlier.key, reason=f"hit: the result of run {result.run_id}", found=result)
+    if earlier.results:
+        run_id = earlier.results[0].run_id
+        return CacheDecision(key=earlier.key, reason=f"miss: the bytes of run {run_id} are gone or were changed")
+    return CacheDecision(key=earlier.key, reason=earlier.reason)
+
+
+def find_earlier(
+    connection: sa.Connection | Session,
+    item: ReadyTask,
+    environment: Mapping[str, str],
+    *,
+    use_cache: bool,
+    is_first: bool,
+) -> Earlier:
+    """Look in the records only, which is quick enough to be done while others wait to write."""
     key = cache_key(item, environment)
     if not use_cache:
-        return CacheDecision(key=key, reason="off: the run was started without the cache")
+        return Earlier(key=key, reason="off: the run was started without the cache")
     if not item.caches:
-        return CacheDecision(key=key, reason="off: the pipeline switches it off for this task")
+        return Earlier(key=key, reason="off: the pipeline switches it off for this task")
     if not is_first:
-        return CacheDecision(key=key, reason="off: another attempt, after one that did not end well")
-    found = find_results(connection, key)
-    for result in found:
-        if is_intact(blobs, result.outputs):
-            return CacheDecision(key=key, reason=f"hit: the result of run {result.run_id}", found=result)
-    if found:
-        return CacheDecision(key=key, reason=f"miss: the bytes of run {found[0].run_id} are gone or were changed")
-    return CacheDecision(key=key, reason="miss: no earlier result with this definition and these inputs")
+        return Earlier(key=key, reason=ANOTHER_ATTEMPT)
+    none = "miss: no earlier result with this definition and these inputs"
+    return Earlier(key=key, reason=none, results=tuple(find_results(connection, key)))
 
 
 def cache_key(ready: ReadyTask, environment: Mapping[str, str]) -> str:

@@ -15,17 +15,22 @@ import msgspec
 import mainspring
 from mainspring.blobs import digest_of, digest_of_file
 from mainspring.core import InvalidInput, NotFound, Unavailable
-from mainspring.pipelines.ir import read_pipeline
+from mainspring.pipelines.ir import PipelineSpec, read_pipeline
 
 _SCRIPT = Path(__file__).with_name("kfp_compile.py")
 
 
 class CompiledPipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled pipeline: KFP's IR, its digest, and the name the pipeline gives itself."""
+    """A compiled pipeline: KFP's IR, its digest, and what it says."""
 
     ir: bytes
     digest: str
-    name: str
+    spec: PipelineSpec
+
+    @property
+    def name(self) -> str:
+        """The name the pipeline gives itself."""
+        return self.spec.pipeline_info.name
 
 
 class _Cached(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +42,7 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_compiled(data: bytes) -> CompiledPipeline:
     """Read IR that was compiled elsewhere; raise `InvalidInput` when it is not a pipeline."""
-    return CompiledPipeline(ir=data, digest=digest_of(data), name=read_pipeline(data).pipeline_info.name)
+    return CompiledPipeline(ir=data, digest=digest_of(data), spec=read_pipeline(data))
 
 
 def compile_pipeline(project_folder: Path, file: str, function: str, cache_folder: Path) -> CompiledPipeline:

@@ -14,20 +14,22 @@ from sqlalchemy.exc import OperationalError
 
 from mainspring.blobs import LocalBlobs
 from mainspring.core import Clock, Conflict, InvalidInput, NotFound, SystemClock, Unavailable, new_id
-from mainspring.db import Database
+from mainspring.db import Database, driver_errors
 from mainspring.pipelines.attempt import Workplace, attempt_folder
+from mainspring.pipelines.board import TaskProgress
 from mainspring.pipelines.compile import CompiledPipeline
 from mainspring.pipelines.component import read_resources
-from mainspring.pipelines.execution import RunExecution, TaskProgress
+from mainspring.pipelines.execution import RunExecution
 from mainspring.pipelines.forecast import Forecast, forecast
 from mainspring.pipelines.importing import split_arguments, store_arguments
-from mainspring.pipelines.ir import normalise_numbers, read_pipeline
+from mainspring.pipelines.ir import normalise_numbers
 from mainspring.pipelines.journal import Journal, new_task
 from mainspring.pipelines.launchers import Launcher
 from mainspring.pipelines.leases import LeaseTimes, Presence, find_worker, is_alive
 from mainspring.pipelines.placeholders import has_placeholder
 from mainspring.pipelines.plan import DagPlan, Importer, Plan, leaves, places
 from mainspring.pipelines.planner import make_plan
+from mainspring.pipelines.plans import Plans
 from mainspring.pipelines.records import (
     PipelineRun,
     get_run,
@@ -67,6 +69,7 @@ class Engine:
         self._clock = clock
         self._actor = actor
         self._work_folder = work_folder
+        self._plans = Plans(blobs)
         self._place = Workplace(
             database=database,
             blobs=blobs,
@@ -101,12 +104,13 @@ class Engine:
         Artifacts are given among the parameters, as a path, a URI or ``{"uri": …, "metadata": {…}}``. A ``queued``
         run waits for any worker.
         """
-        plan = make_plan(read_pipeline(compiled.ir))
+        plan = make_plan(compiled.spec)
         self.check(plan)
         run = self._draft(plan, compiled, pipeline, parameters)
         run = msgspec.structs.replace(
             run, cause=cause, code=code or {}, use_cache=use_cache, desired="RUNNING" if queued else ""
         )
+        self._plans.keep(run.ir_digest, plan)
         tasks = [new_task(run.id, position, place) for position, place in enumerate(places(plan.root))]
         with self._database.write() as connection:
             artifacts = self._place.journal.record_arguments(connection, run)
@@ -120,7 +124,7 @@ class Engine:
 
         Raises what `create_run` raises.
         """
-        plan = make_plan(read_pipeline(compiled.ir))
+        plan = make_plan(compiled.spec)
         self.check(plan)
         run = self._draft(plan, compiled, pipeline, parameters)
         return forecast(self._place, plan, msgspec.structs.replace(run, use_cache=use_cache))
@@ -165,7 +169,7 @@ class Engine:
             run = get_run(connection, run_id)
         if run.state not in ("PENDING", "RUNNING"):
             return run
-        plan = make_plan(read_pipeline(self._blobs.read(run.ir_digest)))
+        plan = self._plans.get(run.ir_digest)
         place = self._place
         slots = place.max_parallel
         try:
@@ -175,8 +179,8 @@ class Engine:
                 if plan.has_workspace:
                     (self._work_folder.absolute() / run_id / "workspace").mkdir(parents=True, exist_ok=True)
                 return RunExecution(place, begun, plan, here, on_progress).run()
-        except OperationalError as error:
-            reason = str(error.orig).splitlines()[0]
+        except _database_errors() as error:
+            reason = str(error.orig if isinstance(error, OperationalError) else error).splitlines()[0]
             raise Unavailable(
                 f"What happens in run {run_id} cannot be recorded: {reason}.",
                 hint=f"Make the database work again (is the disk full?), then: mainspring resume {run_id}",
@@ -227,7 +231,7 @@ class Engine:
                     f"Run {run_id} is {run.state}: there is nothing to retry.",
                     hint=f"Go on with it: mainspring resume {run_id}" if run.state in ("PENDING", "RUNNING") else "",
                 )
-            plan = make_plan(read_pipeline(self._blobs.read(run.ir_digest)))
+            plan = self._plans.get(run.ir_digest)
             count = 0
             for task in list_tasks(connection, run_id):
                 if task.state in _NOT_DONE or _ran_after_failure(plan, task.address):
@@ -263,6 +267,10 @@ class Engine:
                 f"The pipeline {plan.name!r} cannot run here: {'; '.join(problems)}.",
                 hint="Install what is missing; nothing was started and nothing is installed for you.",
             )
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    return (OperationalError, *driver_errors())
 
 
 def _ran_after_failure(plan: Plan, address: str) -> bool:

@@ -65,8 +65,9 @@ def hand_over(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, input
 
     Raises `Corrupt` when stored bytes are not what was recorded.
     """
-    folder.outputs.mkdir(parents=True)
-    (folder.root / "work").mkdir()
+    folder.root.parent.mkdir(parents=True, exist_ok=True)
+    for made in (folder.root, folder.outputs, folder.root / "work"):
+        made.mkdir()
     document = {
         "inputs": {
             "parameterValues": inputs.parameters,

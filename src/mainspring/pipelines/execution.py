@@ -15,59 +15,38 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mainspring.core import MainspringError
+from mainspring.db import session_of
 from mainspring.pipelines.attempt import (
+    Attempt,
     Workplace,
     attempt_folder,
     describe_failure,
     job_of,
     late,
     outputs_of,
-    own_variables,
     prepare,
     show_folders,
-    weight_of,
 )
-from mainspring.pipelines.cache import CacheDecision, decide_cache
+from mainspring.pipelines.board import Board, TaskProgress
+from mainspring.pipelines.cache import ANOTHER_ATTEMPT
 from mainspring.pipelines.importing import run_importer
 from mainspring.pipelines.journal import Begun, own
 from mainspring.pipelines.launchers import TaskExit, TaskUsage
 from mainspring.pipelines.leases import LostLease, Presence, end_strays
+from mainspring.pipelines.leftovers import send_leftovers
+from mainspring.pipelines.lookup import Hit, Lookup
 from mainspring.pipelines.offers import Offers
-from mainspring.pipelines.plan import Importer, Place, Plan
-from mainspring.pipelines.records import OPENED, PipelineRun, TaskRun, get_run, list_tasks, read_tasks
+from mainspring.pipelines.plan import Importer, Plan
+from mainspring.pipelines.records import PipelineRun, TaskRun, get_run, list_tasks, read_tasks
 from mainspring.pipelines.schedule import ENDED, Changes, ReadyTask, Recorded, Scheduler, is_exit_task, retry_delay
 from mainspring.pipelines.values import Values
+from mainspring.pipelines.waiting import WaitingTask, WaitingTasks
 
 log = logging.getLogger("mainspring.pipelines")
 
 _MAX_LOSSES = 3
 _CANCELED = "CANCELED"
 _FOLLOW_SECONDS = 0.05
-
-
-class TaskProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """A task changed its state; ``finished`` of ``total`` tasks are done."""
-
-    run_id: str
-    address: str
-    name: str
-    state: str
-    error: str
-    finished: int
-    total: int
-    attempt: int = 0
-
-
-class Attempt(msgspec.Struct, kw_only=True):
-    """A task that runs in this engine."""
-
-    ready: ReadyTask
-    task: TaskRun
-    weight: int
-    started: float
-    deadline: float | None = None
-    killed: str = ""
-    """Why the engine ended it."""
 
 
 class RunExecution:
@@ -91,34 +70,23 @@ class RunExecution:
         self._started = time.perf_counter()
         self._checked = self._started
         self._running: dict[str, Attempt] = {}
-        self._ready: dict[str, ReadyTask] = {}
-        self._keys: dict[str, tuple[str, str]] = {}
-        self._not_before: dict[str, float] = {}
+        self._waiting = WaitingTasks()
+        self._unseen: list[ReadyTask] = []
+        self._untold: list[TaskProgress] = []
         self._losses: dict[str, int] = {}
         self._links: list[Path] = []
         self._wish = ""
         self._timed_out = False
+        self._finished: PipelineRun | None = None
         for task in begun.left:
             end_strays(attempt_folder(place.work_folder, task).root)
-        records = self._load()
+        with place.database.read() as connection:
+            rows = list_tasks(connection, run.id, loops=True)
+        self._board = Board(rows)
+        self._lookup = Lookup(place.blobs, run, self._job)
         self._offers = Offers(place, run, presence)
         arguments = msgspec.structs.replace(run.artifacts, parameters=run.parameters)
-        self._scheduler = Scheduler(plan, arguments, self._job, records)
-
-    def _load(self) -> dict[str, Recorded]:
-        with self._place.database.read() as connection:
-            rows = list_tasks(connection, self._run.id, loops=True)
-        self._known = {task.address for task in rows}
-        self._positions = {task.address: task.position for task in rows if task.kind == "loop"}
-        self._tasks = {task.address: task for task in rows if task.state not in (*ENDED, "SKIPPED", OPENED)}
-        self._left_out = {task.address for task in rows if task.state == "SKIPPED"}
-        self._total = sum(task.state != OPENED for task in rows)
-        self._finished = self._total - len(self._tasks)
-        return {
-            task.address: Recorded(state=task.state, outputs=task.outputs, error=task.error, inputs=task.inputs)
-            for task in rows
-            if task.state in ENDED and task.kind != "loop"
-        }
+        self._scheduler = Scheduler(plan, arguments, self._job, _ends_of(rows))
 
     def run(self) -> PipelineRun:
         """Run to the end; whatever happens, no task of this execution is left running."""
@@ -130,132 +98,125 @@ class RunExecution:
                 self._check()
         finally:
             self._place.launcher.cancel_all()
+            send_leftovers(self._place.environment)
             for link in self._links:
                 link.unlink(missing_ok=True)
+        if self._finished is None:
+            with self._place.database.write() as connection:
+                own(connection, self._run)
+                self._finish_run(connection)
+        assert self._finished is not None
+        return self._finished
+
+    def _finish_run(self, connection: sa.Connection) -> None:
         state, error = self._scheduler.state, self._scheduler.error
         if self._timed_out:
             state, error = "FAILED", f"The pipeline did not end within {self._plan.timeout_ms / 1000:g} s."
         took_ms = round((time.perf_counter() - self._started) * 1000)
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            return self._place.journal.finish_run(
-                connection, self._run, state, error, self._scheduler.outputs, took_ms=took_ms
-            )
+        self._finished = self._place.journal.finish_run(
+            connection, self._run, state, error, self._scheduler.outputs, took_ms=took_ms
+        )
 
     def _follow(self) -> None:
-        """Record what the decider says, and take from the cache what can be, until only real work is left."""
+        """Take from the cache what can be, and record what the decider says, until only real work is left.
+
+        Results that are used are recorded together, when nothing more follows from them.
+        """
+        hits: list[Hit] = []
         while True:
             changes = self._scheduler.take()
-            self._record(changes)
-            ready = [item for item in changes.ready if not self._is_elsewhere(item)]
-            hits, failed = self._look_up(ready)
-            if not hits and not failed:
-                return
-            self._reuse(hits)
+            if self._has_news(changes):
+                self._write(hits, changes)
+                hits = []
+            ready, self._unseen = [*self._unseen, *changes.ready], []
+            found, failed = self._look_up([item for item in ready if not self._is_elsewhere(item)])
+            hits += found
+            for hit in found:
+                self._note(msgspec.structs.replace(hit.task, state="CACHED", outputs=hit.found.outputs, error=""))
+            if failed:
+                self._write(hits, None)
+                hits = []
             for item, error in failed:
-                self._fail(item, self._tasks[item.address], error)
+                self._fail(item, self._board[item.address], error)
+            if not found and not failed:
+                break
+        self._write(hits, None)
 
-    def _record(self, changes: Changes) -> None:
-        opened = [(loop, places) for loop, places in changes.opened if places and places[0].address not in self._known]
-        skipped = {address: reason for address, reason in changes.skipped.items() if address not in self._left_out}
-        if not (skipped or opened or changes.unrunnable or changes.canceled or changes.empty_loops):
-            return
-        journal, changed = self._place.journal, []
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            self._open(connection, opened)
-            for task, reason in self._waiting(skipped):
-                changed.append(journal.skip_task(connection, task, reason))
-            for task, _ in self._waiting(dict.fromkeys(changes.empty_loops, "")):
-                now = self._place.journal.clock.now_ms()
-                changed.append(journal.change(connection, task, state="COMPLETE", started_at=now, ended_at=now))
-            for task, _ in self._waiting(dict.fromkeys(changes.canceled, "")):
-                changed.append(journal.cancel_task(connection, self._run, task))
-            for task, reason in self._waiting(changes.unrunnable):
-                changed.append(journal.fail_task(connection, self._run, task, reason, retries=False))
-        self._took_place(changed)
+    def _write(self, hits: list[Hit], changes: Changes | None) -> None:
+        if hits or changes is not None:
+            with self._place.database.write() as connection:
+                own(connection, self._run)
+                for hit in hits:
+                    self._place.journal.reuse_result(
+                        connection, self._run, hit.ready, hit.task, hit.found, context=self._context, cache=hit.reason
+                    )
+                if changes is not None:
+                    self._record(connection, changes)
+        self._tell()
 
-    def _open(self, connection: sa.Connection, opened: list[tuple[str, tuple[Place, ...]]]) -> None:
-        """Record the tasks of iterations that begin; their loops have no row of their own any more."""
-        if not opened:
-            return
-        placed = []
-        for loop, places in opened:
-            position = self._positions[loop]
-            self._positions |= {place.address: position for place in places if place.task.loop is not None}
-            placed.append((loop, position, places))
-        rows = self._place.journal.open_loops(connection, self._run.id, placed)
-        self._tasks |= {row.address: row for row in rows}
-        self._total += len(rows)
-        for loop, _ in opened:
-            self._total -= self._tasks.pop(loop, None) is not None
+    def _has_news(self, changes: Changes) -> bool:
+        """Say whether anything was decided that the rows do not say yet."""
+        known = self._board.unrecorded_skips(changes) or self._board.has_new_loops(changes)
+        return bool(known or changes.unrunnable or changes.canceled or changes.empty_loops)
 
-    def _waiting(self, reasons: dict[str, str]) -> list[tuple[TaskRun, str]]:
-        """Return the tasks that have not ended yet, each with its reason: after a restart some have."""
-        return [(self._tasks[address], reason) for address, reason in reasons.items() if address in self._tasks]
+    def _record(self, connection: sa.Connection, changes: Changes) -> None:
+        journal, board, changed = self._place.journal, self._board, list[TaskRun]()
+        if opened := board.unknown_loops(changes):
+            rows = journal.open_loops(connection, self._run.id, opened)
+            board.open([loop for loop, _, _ in opened], rows)
+        for task, reason in board.unended(board.unrecorded_skips(changes)):
+            changed.append(journal.skip_task(connection, task, reason))
+        for task, _ in board.unended(dict.fromkeys(changes.empty_loops, "")):
+            now = journal.clock.now_ms()
+            changed.append(journal.change(connection, task, state="COMPLETE", started_at=now, ended_at=now))
+        for task, _ in board.unended(dict.fromkeys(changes.canceled, "")):
+            changed.append(journal.cancel_task(connection, self._run, task))
+        for task, reason in board.unended(changes.unrunnable):
+            changed.append(journal.fail_task(connection, self._run, task, reason, retries=False))
+        for task in changed:
+            self._note(task)
 
     def _is_elsewhere(self, item: ReadyTask) -> bool:
-        if item.address not in self._tasks:  # it ran with other inputs before its run was retried
+        if item.address not in self._board:  # it ran with other inputs before its run was retried
             with self._place.database.read() as connection:
-                (self._tasks[item.address],) = read_tasks(connection, self._run.id, [item.address])
-            self._finished -= 1
-        task = self._tasks[item.address]
+                self._board.bring_back(*read_tasks(connection, self._run.id, [item.address]))
+        task = self._board[item.address]
         if task.state == "RUNNING":
             self._offers.adopt(item)
-        elif task.due_ms is not None:
-            wait_ms = task.due_ms - self._place.lease_clock.now_ms()
-            self._not_before[item.address] = time.perf_counter() + wait_ms / 1000
+        else:
+            self._postpone(task)
         return task.state == "RUNNING"
 
-    def _look_up(self, ready: list[ReadyTask]) -> tuple[list[tuple[ReadyTask, TaskRun]], list[tuple[ReadyTask, str]]]:
+    def _postpone(self, task: TaskRun) -> None:
+        """Let a task wait until its next attempt is due, if that was decided."""
+        if task.due_ms is not None:
+            wait_ms = task.due_ms - self._place.lease_clock.now_ms()
+            self._waiting.postpone(task.address, time.perf_counter() + wait_ms / 1000)
+
+    def _look_up(self, ready: list[ReadyTask]) -> tuple[list[Hit], list[tuple[ReadyTask, str]]]:
         """Return the tasks an earlier result stands in for, and those whose variables cannot be filled."""
-        hits, failed = [], []
-        with self._place.database.read() as connection:
+        hits, failed = list[Hit](), list[tuple[ReadyTask, str]]()
+        if not ready:
+            return hits, failed
+        with self._place.database.session() as session:
             for item in ready:
+                task = self._board[item.address]
                 try:
-                    decision = self._decide_cache(connection, item)
+                    decision = self._lookup.decide(session, item, task)
                 except MainspringError as error:
                     failed.append((item, error.message))
                     continue
-                self._keys[item.address] = (decision.key, decision.reason)
                 if decision.found is not None:
-                    hits.append((item, decision.found))
+                    hits.append(Hit(ready=item, task=task, found=decision.found, reason=decision.reason))
                 else:
-                    self._ready[item.address] = item
+                    self._waiting.add(WaitingTask(ready=item, key=decision.key, reason=decision.reason))
         return hits, failed
-
-    def _decide_cache(self, connection: sa.Connection, item: ReadyTask) -> CacheDecision:
-        if isinstance(item.task.body, Importer):
-            return CacheDecision(key="", reason="an importer always looks")
-        return decide_cache(
-            connection,
-            self._place.blobs,
-            item,
-            own_variables(item, self._job),
-            use_cache=self._run.use_cache,
-            is_first=not self._tasks[item.address].attempt,
-        )
-
-    def _reuse(self, hits: list[tuple[ReadyTask, TaskRun]]) -> None:
-        if not hits:
-            return
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            changed = [
-                self._place.journal.reuse_result(
-                    connection, self._run, item, self._tasks[item.address], found, context=self._context,
-                    cache=self._keys.pop(item.address)[1],
-                )
-                for item, found in hits
-            ]  # fmt: skip
-        self._took_place(changed)
 
     def _start_due(self) -> None:
         """Start what there is room for; importers are done at once."""
-        imports = [item for item in self._ready.values() if isinstance(item.task.body, Importer)]
-        if imports:
+        if imports := self._waiting.take_imports():
             for item in imports:
-                self._import(self._ready.pop(item.address))
+                self._import(item)
             self._follow()
         chosen = self._choose()
         if not chosen:
@@ -263,49 +224,42 @@ class RunExecution:
         with self._place.database.write() as connection:
             own(connection, self._run)
             started = [self._begin(connection, item) for item, _ in chosen]
-        self._took_place(started)
-        for (item, weight), task in zip(chosen, started, strict=True):
-            self._launch(item, task, weight)
+        self._tell()
+        self._launch_all(chosen, started)
 
-    def _choose(self) -> list[tuple[ReadyTask, int]]:
-        room = self._place.max_parallel - sum(attempt.weight for attempt in self._running.values())
-        now, chosen = time.perf_counter(), []
-        for address, item in self._ready.items():
-            if room <= 0:
-                break
-            if self._not_before.get(address, 0.0) > now:
-                continue
-            weight = min(weight_of(item), self._place.max_parallel)
-            if weight <= room:
-                chosen.append((item, weight))
-                room -= weight
-        for item, _ in chosen:
-            del self._ready[item.address]
-            self._not_before.pop(item.address, None)
-        return chosen
+    def _choose(self) -> list[tuple[WaitingTask, int]]:
+        most = self._place.max_parallel
+        room = most - sum(attempt.weight for attempt in self._running.values())
+        return self._waiting.take(room, most, time.perf_counter())
 
-    def _begin(self, connection: sa.Connection, item: ReadyTask) -> TaskRun:
-        key, reason = self._keys.pop(item.address, ("", ""))
-        return self._place.journal.start_task(
-            connection, self._run, item, self._tasks[item.address], context=self._context,
-            owner=self._presence.id, cache_key=key, cache=reason,
+    def _begin(self, connection: sa.Connection, item: WaitingTask) -> TaskRun:
+        task = self._place.journal.start_task(
+            connection, self._run, item.ready, self._board[item.address], context=self._context,
+            owner=self._presence.id, cache_key=item.key, cache=item.reason,
         )  # fmt: skip
+        self._note(task)
+        return task
 
-    def _import(self, item: ReadyTask) -> None:
-        importer = item.task.body
+    def _import(self, item: WaitingTask) -> None:
+        importer = item.ready.task.body
         assert isinstance(importer, Importer)
         with self._place.database.write() as connection:
             own(connection, self._run)
             task = self._begin(connection, item)
+        given, place = item.ready.given, self._place
         try:
-            outputs = run_importer(importer, item.given, self._job, self._place.blobs, self._place.work_folder.parent)
+            outputs = run_importer(importer, given, self._job, place.blobs, place.work_folder.parent)
         except (MainspringError, OSError) as error:
-            self._fail(item, task, describe_failure(error))
+            self._fail(item.ready, task, describe_failure(error))
             return
-        with self._place.database.write() as connection:
+        with place.database.write() as connection:
             own(connection, self._run)
-            done = self._place.journal.finish_task(connection, self._run, task, outputs)
-        self._took_place([done])
+            self._note(place.journal.finish_task(connection, self._run, task, outputs))
+        self._tell()
+
+    def _launch_all(self, chosen: list[tuple[WaitingTask, int]], started: list[TaskRun]) -> None:
+        for (item, weight), task in zip(chosen, started, strict=True):
+            self._launch(item.ready, task, weight)
 
     def _launch(self, item: ReadyTask, task: TaskRun, weight: int) -> None:
         key = f"{task.run_id}/{task.address}#{task.attempt}"
@@ -327,7 +281,7 @@ class RunExecution:
         moments = [self._checked + self._place.times.poll]
         moments += [attempt.deadline for attempt in self._running.values() if attempt.deadline is not None]
         if len(self._running) < self._place.max_parallel:
-            moments += [self._not_before[address] for address in self._ready if address in self._not_before]
+            moments += self._waiting.moments()
         if len(self._offers):
             moments.append(now + _FOLLOW_SECONDS)
         timeout = max(0.0, min(moments) - now)
@@ -335,14 +289,8 @@ class RunExecution:
             return
         if self._running:
             self._collect(self._place.launcher.wait(timeout))
-        elif not self._startable(now):
+        elif not (self._place.max_parallel > 0 and self._waiting.due(now)):
             time.sleep(timeout)
-
-    def _startable(self, now: float) -> bool:
-        """Say whether something could start at once."""
-        return self._place.max_parallel > 0 and any(
-            self._not_before.get(address, 0.0) <= now for address in self._ready
-        )
 
     def _collect(self, exits: list[TaskExit]) -> None:
         """Record how tasks ended: all in one transaction, and what they left is stored before it."""
@@ -352,12 +300,41 @@ class RunExecution:
         results = [(attempt, item, self._result(attempt, item)) for attempt, item in ended]
         with self._place.database.write() as connection:
             own(connection, self._run)
-            changed = [self._settle(connection, attempt, item, result) for attempt, item, result in results]
-        for (attempt, _), task in zip(ended, changed, strict=True):
-            if task.state == "PENDING":
-                self._ready[task.address] = attempt.ready
-        self._took_place(changed)
+            for attempt, item, result in results:
+                task = self._settle(connection, attempt, item, result)
+                self._note(task)
+                if task.state == "PENDING":
+                    self._wait_again(attempt.ready, task)
+            chosen = self._go_on(connection)
+            started = [self._begin(connection, item) for item, _ in chosen]
+        self._tell()
+        self._launch_all(chosen, started)
+        if any(not isinstance(result, Values) for _, _, result in results):
+            send_leftovers(self._place.environment)
         self._follow()
+
+    def _go_on(self, connection: sa.Connection) -> list[tuple[WaitingTask, int]]:
+        """Record, with the ends that led to it, what follows from them; return what is to start in the same breath.
+
+        A task that an earlier result may stand in for is left to `_follow`: hashing its bytes takes its time.
+        """
+        changes, session = self._scheduler.take(), session_of(connection)
+        if self._has_news(changes):
+            self._record(connection, changes)
+        for item in changes.ready:
+            known = item.address in self._board
+            waiting = self._lookup.decide_quickly(session, item, self._board[item.address]) if known else None
+            if waiting is not None:
+                self._waiting.add(waiting)
+            else:
+                self._unseen.append(item)
+        if self._scheduler.state != "RUNNING":
+            self._finish_run(connection)
+        return self._choose()
+
+    def _wait_again(self, item: ReadyTask, task: TaskRun) -> None:
+        """Let a task wait for its next attempt; its result will be found by the same key."""
+        self._waiting.add(WaitingTask(ready=item, key=task.cache_key or "", reason=ANOTHER_ATTEMPT))
 
     def _result(self, attempt: Attempt, ended: TaskExit) -> Values | str:
         """Return the outputs of an attempt, or what went wrong."""
@@ -394,7 +371,7 @@ class RunExecution:
         delay = None if self._wish else retry_delay(item.retry, task.failures + 1)
         due_ms = None
         if delay is not None:
-            self._not_before[task.address] = time.perf_counter() + delay / 1000
+            self._waiting.postpone(task.address, time.perf_counter() + delay / 1000)
             due_ms = self._place.lease_clock.now_ms() + delay
         return self._place.journal.fail_task(
             connection, self._run, task, error, retries=delay is not None, due_ms=due_ms, took_ms=took_ms, usage=usage
@@ -405,9 +382,10 @@ class RunExecution:
         with self._place.database.write() as connection:
             own(connection, self._run)
             failed = self._record_failure(connection, item, task, error)
+        self._note(failed)
         if failed.state == "PENDING":
-            self._ready[item.address] = item
-        self._took_place([failed])
+            self._wait_again(item, failed)
+        self._tell()
 
     def _check(self) -> None:
         """Look after what happens elsewhere: other workers' tasks, wishes for the run, deadlines, our own lease."""
@@ -435,27 +413,21 @@ class RunExecution:
 
     def _share(self) -> None:
         """Offer what waits for a place here to other workers, or take it back when there is room here again."""
-        waiting = {
-            address: (item, *self._keys.get(address, ("", "")))
-            for address, item in self._ready.items()
-            if self._not_before.get(address, 0.0) <= time.perf_counter()
-        }
-        if waiting and not self._wish:
+        waiting = {} if self._wish else {task.address: task for task in self._waiting.due(time.perf_counter())}
+        if waiting:
             for address in self._offers.offer(waiting):
-                del self._ready[address]
-        elif not self._ready:
+                self._waiting.remove(address)
+        elif not self._waiting:
             self._hear(self._offers.withdraw(self._place.max_parallel - len(self._running)))
 
     def _hear(self, heard: list[tuple[ReadyTask, TaskRun]]) -> None:
         """Go on with tasks that were elsewhere: they ended, or they are to run here."""
         for item, task in heard:
+            self._note(task)
             if task.state == "PENDING":
-                self._tasks[task.address] = task
-                self._ready[task.address] = item
-                if task.due_ms is not None:
-                    wait_ms = task.due_ms - self._place.lease_clock.now_ms()
-                    self._not_before[task.address] = time.perf_counter() + wait_ms / 1000
-        self._took_place([task for _, task in heard])
+                self._waiting.add(WaitingTask(ready=item, key=task.cache_key or "", reason=task.cache))
+                self._postpone(task)
+        self._tell()
         if heard:
             self._follow()
 
@@ -467,15 +439,17 @@ class RunExecution:
         for key, attempt in self._running.items():
             if (is_final or not is_exit_task(attempt.ready.task)) and not attempt.killed:
                 self._kill(key, attempt, _CANCELED)
-        waiting = [item for item in self._ready.values() if is_final or not is_exit_task(item.task)]
+        waiting = [task for task in self._waiting.all() if is_final or not is_exit_task(task.ready.task)]
         with self._place.database.write() as connection:
             own(connection, self._run)
             changed = self._offers.cancel(connection, all_of_them=is_final)
             for item in waiting:
-                changed.append(self._place.journal.cancel_task(connection, self._run, self._tasks[item.address]))
+                changed.append(self._place.journal.cancel_task(connection, self._run, self._board[item.address]))
         for item in waiting:
-            del self._ready[item.address]
-        self._took_place(changed)
+            self._waiting.remove(item.address)
+        for task in changed:
+            self._note(task)
+        self._tell()
         self._follow()
 
     def _kill(self, key: str, attempt: Attempt, reason: str) -> None:
@@ -496,32 +470,29 @@ class RunExecution:
             own(connection, self._run)
             for attempt in attempts:
                 task = self._place.journal.lose_task(connection, attempt.task)
-                self._tasks[task.address] = msgspec.structs.replace(task, state="PENDING", execution_id=None)
-                self._ready[task.address] = attempt.ready
+                self._note(msgspec.structs.replace(task, state="PENDING", execution_id=None))
+                self._wait_again(attempt.ready, task)
+        self._tell()
 
-    def _took_place(self, changed: list[TaskRun]) -> None:
-        """Take note of how tasks stand, tell the decider about those that ended, and whoever watches about all."""
-        for task in changed:
-            if task.state in (*ENDED, "SKIPPED"):
-                self._tasks.pop(task.address, None)
-                self._keys.pop(task.address, None)
-                self._finished += 1
-                end = Recorded(state=task.state, outputs=task.outputs, error=task.error)
-                self._scheduler.finish(task.address, end)
-            else:
-                self._tasks[task.address] = task
-            self._tell(task)
-
-    def _tell(self, task: TaskRun) -> None:
+    def _note(self, task: TaskRun) -> None:
+        """Take note of how a task stands, and tell the decider if it ended; who watches hears it after the commit."""
+        end = self._board.note(task)
+        if end is not None:
+            self._scheduler.finish(task.address, end)
         if self._on_progress is not None:
-            progress = TaskProgress(
-                run_id=task.run_id,
-                address=task.address,
-                name=task.name,
-                state=task.state,
-                error=task.error,
-                finished=self._finished,
-                total=self._total,
-                attempt=task.attempt,
-            )
-            self._on_progress(progress)
+            self._untold.append(self._board.progress(task))
+
+    def _tell(self) -> None:
+        """Tell whoever watches what has been recorded since the last time."""
+        untold, self._untold = self._untold, []
+        for progress in untold:
+            if self._on_progress is not None:
+                self._on_progress(progress)
+
+
+def _ends_of(rows: list[TaskRun]) -> dict[str, Recorded]:
+    return {
+        task.address: Recorded(state=task.state, outputs=task.outputs, error=task.error, inputs=task.inputs)
+        for task in rows
+        if task.state in ENDED and task.kind != "loop"
+    }

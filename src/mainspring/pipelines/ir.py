@@ -299,7 +299,13 @@ class PipelineSpec(Document, frozen=True, kw_only=True):
 
 def read_pipeline(data: bytes) -> PipelineSpec:
     """Read a compiled pipeline; raise `InvalidInput` that names the field that is wrong."""
-    documents = _parse(data)
+    try:
+        return _read(_parse(data))
+    except RecursionError as error:
+        raise InvalidInput("The compiled pipeline is nested too deeply.", hint="Compile it with kfp.") from error
+
+
+def _read(documents: list[Any]) -> PipelineSpec:
     if not documents or not isinstance(documents[0], dict):
         raise InvalidInput("This is not a compiled pipeline.", hint="Compile it with kfp, or name the .py file.")
     second = documents[1] if len(documents) > 1 and isinstance(documents[1], dict) else {}

@@ -24,12 +24,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mainspring.core import Clock, Conflict, new_id
-from mainspring.db import Database
-from mainspring.db.tables.pipelines import pipeline_run, pipeline_worker
+from mainspring.db import Database, Session, session_of
+from mainspring.db.tables.pipelines import pipeline_worker
 
 log = logging.getLogger("mainspring.pipelines")
 
-_TOKEN = sa.select(pipeline_run.c.token).where(pipeline_run.c.id == sa.bindparam("id")).with_for_update(read=True)
+_HOLDER = "SELECT token FROM pipeline_run WHERE id=?"
 
 
 class LeaseTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +126,11 @@ class Presence:
                 log.warning("heartbeat.failed worker=%s error=%s", self.id, error)
 
 
-def check_token(connection: sa.Connection, run_id: str, token: int) -> None:
+def check_token(connection: sa.Connection | Session, run_id: str, token: int) -> None:
     """Raise `LostLease` unless this is still the newest holder of the run; holds others off until the commit."""
-    if connection.execute(_TOKEN, {"id": run_id}).scalar() != token:
+    session = session_of(connection)
+    row = session.row(_HOLDER if session.is_sqlite else f"{_HOLDER} FOR SHARE", (run_id,))
+    if row is None or row[0] != token:
         raise LostLease(f"Another engine has taken over run {run_id}.", hint="Let that one finish it.")
 
 

@@ -19,6 +19,7 @@ from mainspring.pipelines.plan import Retry
 from mainspring.pipelines.records import PipelineRun, TaskRun, get_run, get_task, read_tasks, update_task
 from mainspring.pipelines.schedule import ReadyTask, is_exit_task
 from mainspring.pipelines.values import Values
+from mainspring.pipelines.waiting import WaitingTask
 
 
 class OfferedTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,11 +48,8 @@ class Offers:
         """Follow a task that a living worker runs already."""
         self._tasks[item.address] = item
 
-    def offer(self, items: dict[str, tuple[ReadyTask, str, str]]) -> list[str]:
-        """Offer as many tasks as other workers have room for; return the addresses of those that were offered.
-
-        ``items`` are the tasks with their cache key and the decision about it, by address.
-        """
+    def offer(self, items: dict[str, WaitingTask]) -> list[str]:
+        """Offer as many tasks as other workers have room for; return the addresses of those that were offered."""
         with self._place.database.read() as connection:
             others = living_workers(connection, self._place.lease_clock, self._presence.id)
         room = sum(worker.slots for worker in others) - len(self._tasks)
@@ -60,12 +58,15 @@ class Offers:
             return []
         with self._place.database.write() as connection:
             own(connection, self._run)
-            for address, (item, key, cache) in chosen:
-                task = OfferedTask(inputs=item.inputs, given=item.given, retry=item.retry, cache_key=key, cache=cache)
+            for address, waiting in chosen:
+                item = waiting.ready
+                task = OfferedTask(
+                    inputs=item.inputs, given=item.given, retry=item.retry, cache_key=waiting.key, cache=waiting.reason
+                )
                 row = {"run_id": self._run.id, "address": address, "task": msgspec.to_builtins(task)}
                 connection.execute(sa.insert(pipeline_offer).values(**row))
                 update_task(connection, self._run.id, address, state="OFFERED")
-        self._tasks.update((address, item) for address, (item, _, _) in chosen)
+        self._tasks.update((address, waiting.ready) for address, waiting in chosen)
         return [address for address, _ in chosen]
 
     def poll(self) -> list[tuple[ReadyTask, TaskRun]]:

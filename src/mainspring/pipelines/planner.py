@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -356,13 +356,26 @@ class _Planner:
                 counts[other] -= 1
                 if not counts[other]:
                     free.append(other)
-        if stuck := [name for name in tasks if name not in ordered]:
-            shown = ", ".join(stuck[:5]) + ("…" if len(stuck) > 5 else "")
-            self._refuse(address_of(prefix, min(stuck)), f"it is in a cycle of tasks ({shown})")
+        if stuck := {name: task for name, task in tasks.items() if name not in ordered}:
+            cycle = _find_cycle(stuck)
+            shown = " after ".join((*cycle[:5], "…") if len(cycle) > 5 else (*cycle, cycle[0]))
+            self._refuse(address_of(prefix, cycle[0]), f"it is in a cycle of tasks ({shown})")
         return ordered
 
     def _refuse(self, address: str, construct: str) -> None:
         self.problems.append(f"task {address}: {construct}")
+
+
+def _find_cycle(stuck: Mapping[str, TaskPlan]) -> list[str]:
+    """Return the tasks of a cycle, each after the one that follows it here, given tasks that wait for one another."""
+    walked: list[str] = []
+    name = min(stuck)
+    while name not in walked:
+        walked.append(name)
+        name = next(other for other in stuck[name].upstream if other in stuck)
+    cycle = walked[walked.index(name) :]
+    first = cycle.index(min(cycle))
+    return cycle[first:] + cycle[:first]
 
 
 def _looped_leaf(task: TaskPlan) -> TaskPlan:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,16 +11,24 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.core import NotFound
-from mainspring.db.tables.pipelines import pipeline_offer, pipeline_run, pipeline_task
+from mainspring.db import Row, Session, marks, session_of
+from mainspring.db.tables.pipelines import pipeline_run, pipeline_task
 from mainspring.pipelines.values import Values
 
-_ONE_RUN = sa.select(pipeline_run).where(pipeline_run.c.id == sa.bindparam("id"))
-_BY_KEY = (
-    sa.select(pipeline_task)
-    .where(pipeline_task.c.cache_key == sa.bindparam("key"), pipeline_task.c.state == "COMPLETE")
-    .order_by(pipeline_task.c.run_id.desc(), pipeline_task.c.address)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
+_RUN_COLUMNS = tuple(str(column.name) for column in pipeline_run.columns)
+_TASK_COLUMNS = tuple(str(column.name) for column in pipeline_task.columns)
+_DOCUMENTS = frozenset(
+    column.name
+    for table in (pipeline_run, pipeline_task)
+    for column in table.columns
+    if isinstance(column.type, sa.JSON)
 )
+_RUNS = f"SELECT {','.join(_RUN_COLUMNS)} FROM pipeline_run"  # noqa: S608 - our own column names
+_ONE_RUN = f"{_RUNS} WHERE id=?"
+_TASKS = f"SELECT {','.join(_TASK_COLUMNS)} FROM pipeline_task"  # noqa: S608 - our own column names
+_BY_KEY = f"{_TASKS} WHERE cache_key=? AND state='COMPLETE' ORDER BY run_id DESC, address LIMIT ?"
+_PUT_RUN = f"INSERT INTO pipeline_run ({','.join(_RUN_COLUMNS)}) VALUES ({marks(_RUN_COLUMNS)})"  # noqa: S608 - our own column names
+_PUT_TASK = f"INSERT INTO pipeline_task ({','.join(_TASK_COLUMNS)}) VALUES ({marks(_TASK_COLUMNS)})"  # noqa: S608 - our own column names
 OPENED = "OPENED"
 """State of the row of a loop whose iterations have rows of their own."""
 
@@ -97,137 +106,131 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     cpu_ms: int | None = None
 
 
-def insert_run(connection: sa.Connection, run: PipelineRun, tasks: Iterable[TaskRun]) -> None:
+def insert_run(connection: sa.Connection | Session, run: PipelineRun, tasks: Iterable[TaskRun]) -> None:
     """Record a new run and its tasks."""
-    connection.execute(sa.insert(pipeline_run).values(**msgspec.to_builtins(run)))
+    session_of(connection).run(_PUT_RUN, _written(_RUN_COLUMNS, msgspec.structs.asdict(run)))
     insert_tasks(connection, tasks)
 
 
-def insert_tasks(connection: sa.Connection, tasks: Iterable[TaskRun]) -> None:
+def insert_tasks(connection: sa.Connection | Session, tasks: Iterable[TaskRun]) -> None:
     """Record more tasks of a run."""
-    rows = [msgspec.to_builtins(task) for task in tasks]
+    rows = [_written(_TASK_COLUMNS, msgspec.structs.asdict(task)) for task in tasks]
     if rows:
-        connection.execute(sa.insert(pipeline_task), rows)
+        session_of(connection).run_many(_PUT_TASK, rows)
 
 
-def get_run(connection: sa.Connection, id: str) -> PipelineRun:
+def get_run(connection: sa.Connection | Session, id: str) -> PipelineRun:
     """Return one run; raise `NotFound`."""
-    row = connection.execute(_ONE_RUN, {"id": id}).mappings().first()
+    return _found_run(session_of(connection).row(_ONE_RUN, (id,)), id)
+
+
+def hold_run(connection: sa.Connection | Session, id: str) -> PipelineRun:
+    """Return one run as `get_run`, and keep everybody else from changing it until the transaction ends."""
+    session = session_of(connection)
+    return _found_run(session.row(_ONE_RUN if session.is_sqlite else f"{_ONE_RUN} FOR UPDATE", (id,)), id)
+
+
+def _found_run(row: Row | None, id: str) -> PipelineRun:
     if row is None:
         raise NotFound(f"There is no pipeline run {id}.", hint="See: mainspring pipelines list")
     return _run(row)
 
 
-def hold_run(connection: sa.Connection, id: str) -> PipelineRun:
-    """Return one run as `get_run`, and keep everybody else from changing it until the transaction ends."""
-    row = connection.execute(_ONE_RUN.with_for_update(), {"id": id}).mappings().first()
-    return get_run(connection, id) if row is None else _run(row)
-
-
-def list_runs(connection: sa.Connection, limit: int = 50, *, pipeline: str | None = None) -> list[PipelineRun]:
+def list_runs(
+    connection: sa.Connection | Session, limit: int = 50, *, pipeline: str | None = None
+) -> list[PipelineRun]:
     """Return the newest runs first, of one pipeline if named."""
-    query = sa.select(pipeline_run).order_by(pipeline_run.c.id.desc()).limit(limit)
-    if pipeline is not None:
-        query = query.where(pipeline_run.c.pipeline == pipeline)
-    return [_run(row) for row in connection.execute(query).mappings()]
+    wanted, values = ("WHERE pipeline=?", (pipeline,)) if pipeline is not None else ("", ())
+    statement = f"{_RUNS} {wanted} ORDER BY id DESC LIMIT ?"
+    return [_run(row) for row in session_of(connection).rows(statement, (*values, limit))]
 
 
-def unfinished_runs(connection: sa.Connection) -> list[PipelineRun]:
-    """Return the runs that are PENDING or RUNNING, oldest first."""
-    query = sa.select(pipeline_run).where(pipeline_run.c.state.in_(("PENDING", "RUNNING"))).order_by(pipeline_run.c.id)
-    return [_run(row) for row in connection.execute(query).mappings()]
+def run_states(connection: sa.Connection | Session, ids: Sequence[str]) -> dict[str, str]:
+    """Return how the named runs stand, of those that exist."""
+    session, found = session_of(connection), dict[str, str]()
+    for start in range(0, len(ids), 500):
+        chunk = ids[start : start + 500]
+        found |= dict(session.rows(f"SELECT id, state FROM pipeline_run WHERE id IN ({marks(chunk)})", chunk))  # noqa: S608
+    return found
 
 
-def list_tasks(connection: sa.Connection, run_id: str, *, loops: bool = False) -> list[TaskRun]:
+def list_tasks(connection: sa.Connection | Session, run_id: str, *, loops: bool = False) -> list[TaskRun]:
     """Return the tasks of a run in the order of its plan; with ``loops``, also the loops that were looked into."""
-    query = sa.select(pipeline_task).where(pipeline_task.c.run_id == run_id).order_by(pipeline_task.c.position)
-    if not loops:
-        query = query.where(pipeline_task.c.state != OPENED)
-    found = [_task(row) for row in connection.execute(query).mappings()]
-    return sorted(found, key=lambda task: (task.position, _natural(task.address)))
+    found = [_task(row) for row in session_of(connection).rows(f"{_TASKS} WHERE run_id=?", (run_id,))]
+    kept = found if loops else [task for task in found if task.state != OPENED]
+    return sorted(kept, key=lambda task: (task.position, _natural(task.address)))
 
 
-def get_task(connection: sa.Connection, run_id: str, address: str) -> TaskRun:
+def get_task(connection: sa.Connection | Session, run_id: str, address: str) -> TaskRun:
     """Return one task by its address, or by its name when only one has it; raise `NotFound`."""
-    query = sa.select(pipeline_task).where(pipeline_task.c.run_id == run_id, pipeline_task.c.state != OPENED)
-    exact = connection.execute(query.where(pipeline_task.c.address == address)).mappings().first()
+    session, statement = session_of(connection), f"{_TASKS} WHERE run_id=? AND state<>?"
+    exact = session.row(f"{statement} AND address=?", (run_id, OPENED, address))
     if exact is not None:
         return _task(exact)
-    named = connection.execute(query.where(pipeline_task.c.name == address).limit(2)).mappings().all()
+    named = session.rows(f"{statement} AND name=? LIMIT 2", (run_id, OPENED, address))
     if len(named) == 1:
         return _task(named[0])
-    get_run(connection, run_id)
+    get_run(session, run_id)
     problem = f"no task {address!r}" if not named else f"more than one task {address!r}"
     raise NotFound(f"Run {run_id} has {problem}.", hint=f"See its tasks with: mainspring graph {run_id}")
 
 
-def read_tasks(connection: sa.Connection, run_id: str, addresses: Iterable[str]) -> list[TaskRun]:
+def read_tasks(connection: sa.Connection | Session, run_id: str, addresses: Iterable[str]) -> list[TaskRun]:
     """Return the named tasks of a run."""
-    wanted = list(addresses)
+    session, wanted = session_of(connection), list(addresses)
     found: list[TaskRun] = []
     for start in range(0, len(wanted), 500):
         chunk = wanted[start : start + 500]
-        query = sa.select(pipeline_task).where(pipeline_task.c.run_id == run_id, pipeline_task.c.address.in_(chunk))
-        found += [_task(row) for row in connection.execute(query).mappings()]
+        statement = f"{_TASKS} WHERE run_id=? AND address IN ({marks(chunk)})"
+        found += [_task(row) for row in session.rows(statement, (run_id, *chunk))]
     return found
 
 
-def last_result(connection: sa.Connection, pipeline: str, address: str, before: str) -> TaskRun | None:
+def last_result(connection: sa.Connection | Session, pipeline: str, address: str, before: str) -> TaskRun | None:
     """Return the newest finished use of a task of a pipeline in a run older than ``before``, or None."""
-    query = (
-        sa.select(pipeline_task)
-        .join(pipeline_run, pipeline_run.c.id == pipeline_task.c.run_id)
-        .where(
-            pipeline_run.c.pipeline == pipeline,
-            pipeline_task.c.address == address,
-            pipeline_task.c.run_id < before,
-            pipeline_task.c.state.in_(("COMPLETE", "CACHED")),
-        )
-        .order_by(pipeline_task.c.run_id.desc())
-        .limit(1)
+    of_pipeline = "run_id IN (SELECT id FROM pipeline_run WHERE pipeline=?)"
+    statement = (
+        f"{_TASKS} WHERE {of_pipeline} AND address=? AND run_id<?"
+        " AND state IN ('COMPLETE','CACHED') ORDER BY run_id DESC LIMIT 1"
     )
-    row = connection.execute(query).mappings().first()
+    row = session_of(connection).row(statement, (pipeline, address, before))
     return _task(row) if row else None
 
 
-def find_task(connection: sa.Connection, execution_id: str) -> TaskRun | None:
+def find_task(connection: sa.Connection | Session, execution_id: str) -> TaskRun | None:
     """Return the task a lineage execution belongs to, or None."""
-    query = sa.select(pipeline_task).where(pipeline_task.c.execution_id == execution_id)
-    row = connection.execute(query).mappings().first()
+    row = session_of(connection).row(f"{_TASKS} WHERE execution_id=?", (execution_id,))
     return _task(row) if row else None
 
 
-def find_results(connection: sa.Connection, cache_key: str, limit: int = 3) -> list[TaskRun]:
+def find_results(connection: sa.Connection | Session, cache_key: str, limit: int = 3) -> list[TaskRun]:
     """Return the newest finished tasks with this cache key."""
-    rows = connection.execute(_BY_KEY, {"key": cache_key, "limit": limit}).mappings()
-    return [_task(row) for row in rows]
+    return [_task(row) for row in session_of(connection).rows(_BY_KEY, (cache_key, limit))]
 
 
-def update_run(connection: sa.Connection, id: str, **changes: object) -> None:
+def update_run(connection: sa.Connection | Session, id: str, **changes: object) -> None:
     """Change columns of a run."""
-    parameters = {f"new_{name}": value for name, value in _builtins(changes).items()}
-    connection.execute(_update_of(pipeline_run, tuple(changes)), {"key_id": id, **parameters})
+    columns = tuple(changes)
+    session_of(connection).run(_update_of("pipeline_run", columns, ("id",)), (*_written(columns, changes), id))
 
 
-def update_task(connection: sa.Connection, run_id: str, address: str, **changes: object) -> None:
+def update_task(connection: sa.Connection | Session, run_id: str, address: str, **changes: object) -> None:
     """Change columns of a task."""
-    parameters = {f"new_{name}": value for name, value in _builtins(changes).items()}
-    keys = {"key_run_id": run_id, "key_address": address}
-    connection.execute(_update_of(pipeline_task, tuple(changes)), {**keys, **parameters})
+    columns = tuple(changes)
+    statement = _update_of("pipeline_task", columns, ("run_id", "address"))
+    session_of(connection).run(statement, (*_written(columns, changes), run_id, address))
 
 
-def delete_offers(connection: sa.Connection, run_id: str) -> None:
+def delete_offers(connection: sa.Connection | Session, run_id: str) -> None:
     """Withdraw whatever a run offers to other workers."""
-    connection.execute(sa.delete(pipeline_offer).where(pipeline_offer.c.run_id == run_id))
+    session_of(connection).run("DELETE FROM pipeline_offer WHERE run_id=?", (run_id,))
 
 
 @cache
-def _update_of(table: sa.Table, columns: tuple[str, ...]) -> sa.Update:
-    """Return the statement that changes these columns of the row with a key: making it costs more than running it."""
-    statement = sa.update(table)
-    for column in table.primary_key.columns:
-        statement = statement.where(column == sa.bindparam(f"key_{column.name}"))
-    return statement.values({name: sa.bindparam(f"new_{name}") for name in columns})
+def _update_of(table: str, columns: tuple[str, ...], keys: tuple[str, ...]) -> str:
+    """Return the statement that changes these columns of the row with a key."""
+    changes = ",".join(f"{name}=?" for name in columns)
+    return f"UPDATE {table} SET {changes} WHERE {' AND '.join(f'{key}=?' for key in keys)}"  # noqa: S608 - our own column names
 
 
 def _natural(address: str) -> list[tuple[int, str]]:
@@ -235,18 +238,23 @@ def _natural(address: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in address.split("/")]
 
 
-def _builtins(changes: dict[str, object]) -> dict[str, Any]:
-    return {name: msgspec.to_builtins(value) for name, value in changes.items()}
+def _written(columns: Sequence[str], values: dict[str, Any]) -> list[object]:
+    """Return the values of columns as a driver takes them: documents as text."""
+    return [json.dumps(msgspec.to_builtins(values[name])) if name in _DOCUMENTS else values[name] for name in columns]
 
 
-def _run(row: sa.RowMapping) -> PipelineRun:
-    return msgspec.convert(_plain(row), PipelineRun)
+def _run(row: Row) -> PipelineRun:
+    found = _read(_RUN_COLUMNS, row)
+    return msgspec.convert({**found, "use_cache": bool(found["use_cache"])}, PipelineRun)
 
 
-def _task(row: sa.RowMapping) -> TaskRun:
-    return msgspec.convert(_plain(row), TaskRun)
+def _task(row: Row) -> TaskRun:
+    return msgspec.convert(_read(_TASK_COLUMNS, row), TaskRun)
 
 
-def _plain(row: sa.RowMapping) -> dict[str, Any]:
-    """Give the columns plain string names: SQLAlchemy's are a subclass that msgspec does not take."""
-    return {str(name): value for name, value in row.items()}
+def _read(columns: Sequence[str], row: Row) -> dict[str, Any]:
+    """Name the values of a row, and parse the documents that a driver returns as text."""
+    return {
+        name: json.loads(value) if name in _DOCUMENTS and isinstance(value, str) else value
+        for name, value in zip(columns, row, strict=True)
+    }

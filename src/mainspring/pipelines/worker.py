@@ -17,21 +17,19 @@ import sqlalchemy as sa
 from mainspring import lineage
 from mainspring.core import Conflict, InvalidInput, MainspringError
 from mainspring.db.tables.pipelines import pipeline_run
-from mainspring.pipelines.attempt import Workplace, describe_failure, late, outputs_of, prepare, show_folders
-from mainspring.pipelines.execution import Attempt, TaskProgress
-from mainspring.pipelines.ir import read_pipeline
+from mainspring.pipelines.attempt import Attempt, Workplace, describe_failure, late, outputs_of, prepare, show_folders
+from mainspring.pipelines.board import TaskProgress
 from mainspring.pipelines.journal import CONTEXT, check_attempt
 from mainspring.pipelines.launchers import TaskExit
 from mainspring.pipelines.leases import LostLease, Presence, find_worker, is_alive
 from mainspring.pipelines.offers import OfferedTask, claim_next, has_offers
-from mainspring.pipelines.plan import DagPlan, Plan, TaskPlan
-from mainspring.pipelines.planner import make_plan
+from mainspring.pipelines.plan import DagPlan, TaskPlan
+from mainspring.pipelines.plans import Plans
 from mainspring.pipelines.records import PipelineRun, TaskRun, read_tasks
 from mainspring.pipelines.schedule import ReadyTask, retry_delay
 from mainspring.pipelines.values import Values
 
 _IDLE_SECONDS = 0.2
-_KEPT_PLANS = 8
 
 
 def run_worker(
@@ -95,7 +93,7 @@ class _Helper:
         self._presence = presence
         self._on_progress = on_progress
         self._running: dict[str, tuple[Attempt, PipelineRun]] = {}
-        self._plans: dict[str, Plan] = {}
+        self._plans = Plans(place.blobs)
         self._checked = time.perf_counter()
 
     @property
@@ -147,13 +145,9 @@ class _Helper:
         return True
 
     def _ready(self, run: PipelineRun, task: TaskRun, offered: OfferedTask) -> ReadyTask:
-        if run.id not in self._plans:
-            while len(self._plans) >= _KEPT_PLANS:
-                del self._plans[next(iter(self._plans))]
-            self._plans[run.id] = make_plan(read_pipeline(self._place.blobs.read(run.ir_digest)))
         return ReadyTask(
             address=task.address,
-            task=find_plan(self._plans[run.id].root, task.address),
+            task=find_plan(self._plans.get(run.ir_digest).root, task.address),
             inputs=offered.inputs,
             given=offered.given,
             retry=offered.retry,

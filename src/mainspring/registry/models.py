@@ -134,7 +134,8 @@ def update_model(connection: sa.Connection, clock: Clock, name: str, *, descript
 def rename_model(connection: sa.Connection, clock: Clock, name: str, new_name: str) -> RegisteredModel:
     """Give a model another name; its versions, its aliases and their history come along."""
     get_model(connection, name)
-    _check_free(connection, _check_name(new_name))
+    if _check_name(new_name) != name:
+        _check_free(connection, new_name)
     _change(connection, clock, name, {"name": new_name})
     moves = tables.alias_move
     connection.execute(sa.update(moves).where(moves.c.name == name).values(name=new_name))

@@ -78,7 +78,7 @@ def find_source(connection: sa.Connection, blobs: LocalBlobs, claim: Claim) -> S
     if scheme == "runs":
         if claim.run_id and claim.run_id != rest.partition("/")[0]:
             raise _other(uri, "run_id")
-        return _from_run(connection, blobs, claim, *_split_run(uri, rest))
+        return _from_run(connection, blobs, claim, *_split_run(rest))
     if proxied_path(uri) is not None:
         return _from_artifacts(connection, blobs, claim)
     if scheme in _KEPT_ELSEWHERE:
@@ -118,12 +118,11 @@ def check_uri(uri: str) -> None:
         raise _other(uri, "run_id" if split.scheme == "runs" else "model_id")
 
 
-def _split_run(uri: str, rest: str) -> tuple[str, str]:
+def _split_run(rest: str) -> tuple[str, str]:
+    """Return the run's id and the path below its artifacts; empty for all of them."""
     run_id, _, path = rest.partition("/")
     path = path.strip("/")
-    if not path:
-        raise _other(uri, "run_id")
-    return run_id, check_path(path)
+    return run_id, check_path(path) if path else ""
 
 
 def _from_logged_model(connection: sa.Connection, blobs: LocalBlobs, model: LoggedModel, claim: Claim) -> Source:
@@ -134,9 +133,17 @@ def _from_logged_model(connection: sa.Connection, blobs: LocalBlobs, model: Logg
 
 
 def _from_run(connection: sa.Connection, blobs: LocalBlobs, claim: Claim, run_id: str, path: str) -> Source:
-    """Take the run's artifacts below ``path``, or the logged model of that name it made."""
-    run = get_run(connection, run_id)
-    digest = _freeze(connection, blobs, f"{run.artifact_uri}/{path}", claim.local_root)
+    """Take the run's artifacts below ``path``, or the logged model of that name it made.
+
+    A run that is not known here may be another server's, if the request names it too: its files stay there.
+    """
+    try:
+        run = get_run(connection, run_id)
+    except NotFound:
+        if claim.run_id == run_id:
+            return _elsewhere(blobs, claim)
+        raise
+    digest = _freeze(connection, blobs, f"{run.artifact_uri}/{path}".rstrip("/"), claim.local_root)
     if digest == empty_tree(blobs):
         for link in run.models:
             model = get_logged_model(connection, link.model_id, allow_deleted=True)

@@ -243,9 +243,9 @@ def search_versions(
         query = query.where(_condition(connection, comparison))
     if not any(comparison.kind == "tag" and comparison.key == PROMPT_TAG for comparison in comparisons):
         query = query.where(~_is_prompt())
-    orders = [order_clause(clause, _ORDERS) for clause in order_by]
-    orders += [_VERSION.updated_at.desc(), _MODEL.name, _VERSION.version.desc()]
-    found = _load(connection, query.order_by(*orders).limit(limit + 1).offset(offset))
+    orders = [order_clause(clause, _ORDERS) for clause in order_by] or [_VERSION.updated_at.desc()]
+    query = query.order_by(*orders, _MODEL.name, _VERSION.version.desc())
+    found = _load(connection, query.limit(limit + 1).offset(offset))
     token = next_token(offset, limit, limit) if len(found) > limit else None
     return VersionPage(versions=found[:limit], next_page_token=token)
 
@@ -368,6 +368,9 @@ def _condition(connection: sa.Connection, comparison: Comparison) -> sa.ColumnEl
     if comparison.kind != "attribute" or comparison.key not in columns:
         known = ", ".join(columns)
         raise InvalidInput(f"Invalid attribute key '{comparison.key[:100]}' specified. Valid keys are {known}")
+    value = comparison.value
+    if comparison.key == "version_number" and isinstance(value, str) and value.isascii() and value.isdigit():
+        comparison = msgspec.structs.replace(comparison, value=float(value))  # clients have versions as texts
     return compare(connection, columns[comparison.key], comparison, numeric=comparison.key in _NUMBERS)
 
 

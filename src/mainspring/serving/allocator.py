@@ -5,15 +5,22 @@ from __future__ import annotations
 import ctypes
 import gc
 
+_M_TRIM_THRESHOLD = -1
 _M_ARENA_MAX = -8
 _ARENAS = 2
+_TRIM_BYTES = 512 << 10
+"""Free memory to keep: left alone, glibc lets it grow with the largest request that was ever freed."""
 
 
 def share_heaps() -> None:
-    """Let all threads share two heaps; before the first thread is started. Elsewhere than on glibc, do nothing."""
+    """Let all threads share two heaps, and give back what a large request needed; call it before the first thread.
+
+    Elsewhere than on glibc, do nothing.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 def give_back() -> None:

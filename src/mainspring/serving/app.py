@@ -204,7 +204,8 @@ class App:
         if path in ("/ping", "/health"):
             return Reply(status, b"\n", b"application/json")
         router = self.first.router if self.endpoints else None
-        return json_reply({"ready": ready, "revision": router.deployment.revision if router else 0}, status)
+        revision = router.deployment.revision if router else 0
+        return json_reply({"ready": ready, "revision": revision}, status)
 
     def _index(self, ready_only: bool) -> list[dict[str, str]]:
         found = []
@@ -292,6 +293,7 @@ def _status(endpoint: Endpoint) -> Reply:
             "revision": router.deployment.revision if router else 0,
             "variants": router.deployment.variants if router else [],
             "error": endpoint.error,
+            "log": {"is_dropping": endpoint.log.is_dropping, "dropped": endpoint.log.dropped},
         }
     )
 

@@ -266,6 +266,8 @@ class _Attempts:
                 return
             for job in jobs:
                 job.error = error if isinstance(error, BadRequest) else ModelFailed(type(error).__name__)
+            if isinstance(error, BadRequest):
+                return
             fields = {"model": self._model.reference.name, "requests": len(jobs)}
             _logger.warning("model.failed", exc_info=error, extra={"fields": fields})
 

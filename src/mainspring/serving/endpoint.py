@@ -27,6 +27,8 @@ from mainspring.serving.records import PredictionRecord
 from mainspring.serving.router import LoadedVariant, Router, load_router
 from mainspring.serving.shadows import Shadows
 from mainspring.serving.threads import run_in_thread
+from mainspring.serving.tracing import HEADER as TRACEPARENT
+from mainspring.serving.tracing import NOT_RECORDED, TraceContext, span_of
 from mainspring.serving.validation import MLFLOW, check_params
 from mainspring.serving.wire import Answer, Headers, Parsed, Reply, usable_id
 
@@ -172,7 +174,11 @@ class Endpoint:
             self._explaining -= 1
 
     def add_labels(self, body: bytes) -> int:
-        """Append the labels of a request and return how many; they are in the log when this returns."""
+        """Append the labels of a request and return how many; they are in the log when this returns.
+
+        Whether their predictions exist is not looked up: they may be of another worker, weeks old and sealed; a label
+        that joins no prediction is counted when labels are joined.
+        """
         records = read_label_request(body, self.clock.now_ms())
         if records:
             self._labels.append(self.log.clean_labels(records))
@@ -277,6 +283,9 @@ class Endpoint:
             headers += (RETRY_AFTER,)
         if call.variant is not None:
             headers += call.variant.headers
+        if call.trace_id:
+            span = TraceContext(call.trace_id, span_of(call.id), call.parent_id != NOT_RECORDED)
+            headers += ((TRACEPARENT, span.header),)
         call.respond(Reply(reply.status, reply.body, reply.content_type, headers))
 
     def _observe(self, call: Call, status: int, rows: int) -> None:

@@ -66,7 +66,6 @@ def read_flags(arguments: Sequence[str], environment: Mapping[str, str] | None =
             grpc_port=flags.grpc_port,
             otel=flags.otel,
             prestop_seconds=flags.prestop,
-            http=flags.http,
         ),
         flags.workers,
     )
@@ -100,7 +99,6 @@ def _parser(variables: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--grpc-port", "--grpc_port", type=int, default=-1, help="also speak the Open Inference Protocol over gRPC")
     add("--otel", action="store_true", help="send traces with OpenTelemetry")
     add("--prestop", type=float, default=0.0, metavar="SECONDS", help="go on accepting for so long after SIGTERM")
-    add("--http", choices=("own", "uvicorn"), default="own", help="HTTP implementation")
     add("--listener", type=int, default=-1, help=argparse.SUPPRESS)
     add("--worker", type=int, default=-1, help=argparse.SUPPRESS)
     return parser

@@ -17,6 +17,7 @@ from mainspring.serving.checked import Checked, concatenate
 from mainspring.serving.deployment import ModelReference
 from mainspring.serving.explanations import Explain, Explanation
 from mainspring.serving.mlmodel import check_tree, read_mlmodel, tree_size
+from mainspring.serving.outputs import Outputs
 from mainspring.serving.plan import Plan
 from mainspring.serving.runtimes.examples import make_example, read_example
 from mainspring.serving.runtimes.interface import Predict, Runtime, Source, Trust
@@ -56,6 +57,8 @@ class LoadedModel:
     """Whether a call with a batch takes less than about a millisecond, so that it may run on the event loop."""
     explain: Explain | None = None
     """Say how much each input moved each row's score; none if this kind of model cannot."""
+    sample: Outputs | None = None
+    """What it answered when it was warmed up: the types and shapes of its outputs, where they are known."""
 
 
 def load_model(
@@ -85,7 +88,7 @@ def load_model(
             f"Model {name} cannot be loaded: {type(error).__name__}: {str(error)[:300]}",
             hint="Materialise it again; what answered before goes on answering.",
         ) from error
-    took = _warm_up(source, runtime)
+    took, sample = _warm_up(source, runtime)
     fields = {"model": name, "platform": runtime.platform, "load_ms": round((perf_counter() - started) * 1000)}
     _logger.info("model.loaded", extra={"fields": {**fields, "batch_ms": None if took is None else round(took, 3)}})
     return LoadedModel(
@@ -96,6 +99,7 @@ def load_model(
         methods=runtime.methods,
         is_quick=took is not None and took < QUICK_MS,
         explain=runtime.explain,
+        sample=sample,
     )
 
 
@@ -155,8 +159,8 @@ def _choose_runtime(source: Source) -> Runtime:
     return runtime
 
 
-def _warm_up(source: Source, runtime: Runtime) -> float | None:
-    """Call the model as clients will; return the milliseconds of a batch, or nothing if no row could be made for it.
+def _warm_up(source: Source, runtime: Runtime) -> tuple[float | None, Outputs | None]:
+    """Call the model as clients will; return the milliseconds of a batch and its answer, if a row could be made for it.
 
     A model that fails on the example it was logged with is `Unavailable`.
     """
@@ -175,13 +179,13 @@ def _warm_up(source: Source, runtime: Runtime) -> float | None:
                 f"Model {source.name} fails on its own input example: {type(error).__name__}: {str(error)[:200]}",
                 hint="Try it with mlflow.models.predict; what answered before goes on answering.",
             ) from error
-    return None
+    return None, None
 
 
-def _measure(predict: Predict, batch: Checked) -> float:
+def _measure(predict: Predict, batch: Checked) -> tuple[float, Outputs]:
     times = []
     for _ in range(3):
         started = perf_counter()
-        predict(batch)
+        outputs = predict(batch)
         times.append((perf_counter() - started) * 1000)
-    return sorted(times)[1]
+    return sorted(times)[1], outputs

@@ -113,6 +113,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return frozenset(self.names)
 
     @cached_property
+    def names_json(self) -> bytes:
+        """The names as JSON."""
+        return msgspec.json.encode(self.names)
+
+    @cached_property
     def by_name(self) -> dict[str, Column]:
         """The columns by name; empty for tensors."""
         return {column.name: column for column in self.columns}

@@ -85,17 +85,12 @@ def refused(endpoint: str, call: Call, error: MainspringError, *, shadow: bool =
     )
 
 
-def _sent_inputs(job: Job, plan: Plan) -> dict[str, Any] | None:
-    """Return columns made of the very text that was sent, if it was numbers only and none is to be hidden."""
+def _sent_inputs(job: Job, plan: Plan) -> Any:  # noqa: ANN401 - raw JSON
+    """Return the very text that was sent behind the columns' names, if it was numbers only and none is to be hidden."""
     given = job.call.given
     if given is None or not given.text or not plan.columns:
         return None
-    numbers = given.text.split(b",")
-    width = len(plan.names)
-    if len(numbers) != width * job.checked.rows:
-        return None
-    raw = msgspec.Raw
-    return {name: raw(b"[%b]" % b",".join(numbers[place::width])) for place, name in enumerate(plan.names)}
+    return msgspec.Raw(b"[%b,[%b]]" % (plan.names_json, given.text))
 
 
 def logged_inputs(checked: Checked, plan: Plan) -> dict[str, Any]:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import msgspec
+
+if TYPE_CHECKING:
+    Columns: TypeAlias = dict[str, list[object]]
+else:
+    Columns: TypeAlias = dict[str, list[object]] | tuple[list[str], list[object]]
+    """What a line may hold; whoever reads a record finds columns."""
 
 
 class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +33,11 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str
     status: int
     rows: int
-    inputs: dict[str, list[object]] | None = None
-    """Columns of the request as the client sent them; none if they could not be parsed or were refused and large."""
+    inputs: Columns | None = None
+    """Columns of the request as the client sent them; none if they could not be parsed or were refused and large.
+
+    In the line they may also be a list: the names, and the numbers of all rows in one list, as they were sent.
+    """
     outputs: list[object] | None = None
     validation_errors: list[str] = []
     split_key: str = ""
@@ -46,6 +57,14 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The share of requests like this one that is logged: counted as ``1 / sample`` requests in estimates."""
     hidden: list[str] = []
     """Columns left out or hashed because they are personal."""
+
+    def __post_init__(self) -> None:
+        """Turn a list of names and numbers, read from a line, into columns."""
+        given: object = self.inputs
+        if isinstance(given, tuple):
+            names, numbers = given
+            columns = {name: numbers[place :: len(names)] for place, name in enumerate(names)}
+            msgspec.structs.force_setattr(self, "inputs", columns)
 
 
 class LabelRecord(msgspec.Struct, frozen=True, kw_only=True):

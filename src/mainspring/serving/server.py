@@ -60,8 +60,6 @@ class ServeOptions:
     otel: bool = False
     prestop_seconds: float = 0.0
     """Go on accepting for so long after SIGTERM, not ready any more, so that load balancers look elsewhere first."""
-    http: str = "own"
-    """``own``, or ``uvicorn`` for plain ASGI."""
 
 
 def serve(options: ServeOptions) -> int:
@@ -73,13 +71,7 @@ def serve(options: ServeOptions) -> int:
     sys.setswitchinterval(_SWITCH_SECONDS)
     endpoint = Endpoint(options.endpoint, options.folder, options.clock, options.options)
     process = _Process(options, endpoint, listener)
-    if options.http == "uvicorn":
-        # Late: an ASGI server is only needed where our own connections do not fit.
-        from mainspring.serving.draining import run_uvicorn
-
-        status: int = uvloop.run(process.run(run_uvicorn(process.app, listener, process.stopping)))
-    else:
-        status = uvloop.run(process.run(process.run_door()))
+    status: int = uvloop.run(process.run(process.run_door()))
     return status
 
 
@@ -229,7 +221,6 @@ def configure_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 class _JsonLines(logging.Formatter):

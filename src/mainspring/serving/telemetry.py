@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from mainspring.core import Unavailable
 from mainspring.serving.records import PredictionRecord
-from mainspring.serving.tracing import NOT_RECORDED
+from mainspring.serving.tracing import NOT_RECORDED, span_of
 
 try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -48,7 +48,7 @@ class Telemetry:
     def _spans(self, record: PredictionRecord, log_seconds: float) -> Iterator[ReadableSpan]:
         trace_id = int(record.trace_id or os.urandom(16).hex(), 16)
         caller = _context(trace_id, record.parent_id, is_remote=True) if record.parent_id else None
-        own = _context(trace_id, os.urandom(8).hex())
+        own = _context(trace_id, span_of(record.id))
         start = record.received_at * _MS
         answered = start + int(record.latency_ms * _MS)
         predict = answered - int(record.predict_ms * _MS)

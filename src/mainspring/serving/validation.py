@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -32,6 +32,7 @@ __all__ = [
     "check_params",
     "check_rows",
     "concatenate",
+    "fits",
     "matrix_to_columns",
     "rows_to_columns",
 ]
@@ -177,7 +178,7 @@ def _to_matrix(plan: Plan, lists: list[Values], rows: int) -> NDArray[np.float64
     else:
         return None
     matrix = _convert(lists) if kinds <= _NUMBERS else None
-    if matrix is None or matrix.shape != (len(lists), rows) or not _fits(plan, matrix.T, kinds):
+    if matrix is None or matrix.shape != (len(lists), rows) or not fits(plan, matrix.T, kinds):
         return None
     return np.ascontiguousarray(matrix.T)
 
@@ -194,7 +195,7 @@ def _rows_to_matrix(plan: Plan, rows: Sequence[Any] | NDArray[Any]) -> NDArray[n
     else:
         return None
     matrix = _convert(rows) if kinds <= _NUMBERS else None
-    if matrix is None or matrix.shape != (len(rows), len(plan.names)) or not _fits(plan, matrix, kinds):
+    if matrix is None or matrix.shape != (len(rows), len(plan.names)) or not fits(plan, matrix, kinds):
         return None
     return matrix
 
@@ -217,7 +218,7 @@ def _convert(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64] | None
         return None
 
 
-def _fits(plan: Plan, matrix: NDArray[np.float64], kinds: set[type]) -> bool:
+def fits(plan: Plan, matrix: NDArray[np.float64], kinds: Set[type] = frozenset({float})) -> bool:
     """Say whether a matrix of shape (rows, columns) keeps every rule of the plan."""
     if not np.isfinite(matrix).all():
         if np.isinf(matrix).any() or (plan.needed.size and np.isnan(matrix[:, plan.needed]).any()):

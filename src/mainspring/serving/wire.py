@@ -25,7 +25,6 @@ Headers: TypeAlias = Mapping[bytes, bytes]
 """Request headers by lower-case name; of repeated ones the last."""
 
 JSON = b"application/json"
-_WORTH_KEEPING = 2_000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
@@ -135,18 +134,6 @@ def decode_json(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadRequest(f"the body is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
         raise BadRequest("the body is nested too deeply") from error
-
-
-def numbers_text(body: bytes, opening: bytes, closing: bytes) -> bytes:
-    """Return the numbers between two marks of a JSON body, without brackets and blanks; nothing if in doubt.
-
-    Writing thousands of numbers to the log costs more than reading them: their own text is as good, and exact.
-    """
-    start, end = body.find(opening), body.rfind(closing)
-    if start < 0 or end < start or len(body) < _WORTH_KEEPING:
-        return b""
-    text = body[start + len(opening) : end].translate(None, b"[] \t\r\n")
-    return b"" if text.translate(None, b"0123456789.,eE+-") else text
 
 
 def refuse_twice(body: bytes, keys: int) -> None:

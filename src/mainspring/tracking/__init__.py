@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from mainspring.tracking.model_metrics import check_model, log_model_metrics
     from mainspring.tracking.paging import check_max_results, next_token, read_offset
     from mainspring.tracking.runs import (
+        NAME_TAG,
         STATUSES,
         Param,
         Run,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ID",
+    "NAME_TAG",
     "STATUSES",
     "Band",
     "Comparison",

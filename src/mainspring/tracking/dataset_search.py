@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.db.tables import tracking as tables
+from mainspring.tracking.experiments import experiment_numbers
 
 MAX_SUMMARIES = 1000
 _CONTEXT = "mlflow.data.context"
@@ -24,7 +25,7 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 def search_datasets(connection: sa.Connection, experiment_ids: Sequence[str]) -> list[DatasetSummary]:
     """Return at most `MAX_SUMMARIES` different datasets of these experiments."""
-    numbers = [int(id) for id in experiment_ids if id.isascii() and id.isdigit() and len(id) < 19]
+    numbers = experiment_numbers(experiment_ids)
     dataset, link = tables.input_dataset.c, tables.run_dataset.c
     context = link.tags[_CONTEXT].as_string()
     query = (

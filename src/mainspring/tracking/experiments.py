@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +15,8 @@ from mainspring.tracking.locations import check_location, root_location
 from mainspring.tracking.paging import check_max_results, next_token, read_offset
 from mainspring.tracking.upserts import upsert
 
+MAX_SEARCHED = 30_000
+"""How many experiments may be searched at once: databases bind about 32,000 values."""
 STAGES = {"ACTIVE_ONLY": ("active",), "DELETED_ONLY": ("deleted",), "ALL": ("active", "deleted")}
 _NUMBERS = {"creation_time": tables.experiment.c.created_at, "last_update_time": tables.experiment.c.updated_at}
 _COLUMNS = {**_NUMBERS, "name": tables.experiment.c.name, "experiment_id": sa.cast(tables.experiment.c.id, sa.String)}
@@ -199,9 +201,22 @@ def _get_in_stage(connection: sa.Connection, id: str, stage: str) -> Experiment:
     return found
 
 
-def _number(id: str) -> int:
+def experiment_numbers(ids: Iterable[str]) -> list[int]:
+    """Return the numbers of experiments by their ids, each once; those that cannot be there are left out."""
+    found = {_check_id(id) for id in ids}
+    if len(found) > MAX_SEARCHED:
+        raise InvalidInput(f"{len(found)} experiment IDs are given.", hint=f"Search at most {MAX_SEARCHED} at once.")
+    return sorted(int(id) for id in found if id.isdigit() and len(id) < 19)
+
+
+def _check_id(id: str) -> str:
     if not (id.isascii() and id.removeprefix("-").isdigit()):
         raise InvalidInput(f"Invalid experiment ID '{id[:100]}'. Experiment ID must be a valid integer.")
+    return id
+
+
+def _number(id: str) -> int:
+    _check_id(id)
     if len(id) > 18 or id.startswith("-"):
         raise NotFound(f"No Experiment with id={id[:100]} exists")
     return int(id)

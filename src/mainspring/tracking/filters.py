@@ -93,7 +93,7 @@ def compare(
     if operator == "LIKE":
         return _like(connection, column, str(value))
     if operator == "ILIKE":
-        return column.ilike(str(value))
+        return column.ilike(str(value), escape=_no_escape(connection))
     by_operator = {
         "=": column == value, "!=": column != value, "<": column < value,
         "<=": column <= value, ">": column > value, ">=": column >= value,
@@ -132,6 +132,11 @@ def parse_order(clause: str) -> tuple[str, str, bool]:
     if match is None:
         raise InvalidInput(f"Invalid order_by clause {clause[:200]!r}.", hint="Write for example: metrics.loss DESC")
     kind, key = _read_identifier(match[1].strip())
+    if kind != "attribute" and key == match[1].strip().partition(".")[2].strip() and re.search(r"[\s,]", key):
+        raise InvalidInput(
+            f"Invalid order_by clause '{clause[:200]}'.",
+            hint="Only ASC or DESC follow; quote a key: metrics.`a b` DESC",
+        )
     return kind, key, (match[2] or "asc").lower() == "asc"
 
 
@@ -205,8 +210,13 @@ def _take_list(tokens: list[_Token]) -> tuple[str, ...]:
         raise InvalidInput("Expected a list of quoted strings in parentheses.", hint="Write: IN ('a', 'b')")
     while tokens:
         values.append(_unquote_value(tokens.pop(0)))
-        if tokens and tokens.pop(0).means(")"):
+        mark = tokens.pop(0) if tokens else None
+        if mark is not None and mark.means(",") and tokens and tokens[0].means(")"):  # Python's tuple of one
+            mark = tokens.pop(0)
+        if mark is not None and mark.means(")"):
             return tuple(values)
+        if mark is None or not mark.means(","):
+            break
     raise InvalidInput("A list in the filter is not closed.", hint="Write: IN ('a', 'b')")
 
 
@@ -238,6 +248,11 @@ def _unquote_key(text: str) -> str:
 def _like(connection: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
     """Compare with LIKE and respect case: SQLite's own LIKE does not, its GLOB does."""
     if connection.dialect.name != "sqlite":
-        return column.like(pattern)
+        return column.like(pattern, escape=_no_escape(connection))
     glob = "".join(f"[{mark}]" if mark in "*?[" else {"%": "*", "_": "?"}.get(mark, mark) for mark in pattern)
     return column.op("GLOB", is_comparison=True)(glob)
+
+
+def _no_escape(connection: sa.Connection) -> str | None:
+    """Return what makes a backslash in a pattern a plain character: SQLite needs nothing for that."""
+    return None if connection.dialect.name == "sqlite" else ""

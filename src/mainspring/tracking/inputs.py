@@ -14,6 +14,7 @@ from mainspring.tracking.checks import check_length
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+MAX_TAG_KEY, MAX_TAG_VALUE = 255, 500
 _LIMITS = {"name": 500, "digest": 36, "source_type": 500, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215}
 
 _INSERT_DATASET = (
@@ -58,6 +59,8 @@ def log_datasets(
             check_length(f"Dataset {name}", described[name] or "", limit)
         if not dataset.name or not dataset.digest:
             raise InvalidInput("Dataset name and digest must not be empty.")
+        for name, value in dataset.tags.items():
+            check_length("key", name, MAX_TAG_KEY), check_length("value", value, MAX_TAG_VALUE)
         key = (int(experiment_id), dataset.name, dataset.digest)
         session.run(_INSERT_DATASET, (key[0], *described.values()))
         row = session.row("SELECT id FROM input_dataset WHERE experiment_id = ? AND name = ? AND digest = ?", key)

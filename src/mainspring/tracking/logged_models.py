@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mainspring.core import Clock, Conflict, InvalidInput, NotFound, new_hex_id
 from mainspring.db.tables import tracking as tables
 from mainspring.tracking import checks
-from mainspring.tracking.experiments import get_active_experiment
+from mainspring.tracking.experiments import experiment_numbers, get_active_experiment
 from mainspring.tracking.filters import Comparison, compare, compare_tag, parse_filter, parse_order
 from mainspring.tracking.metrics import Metric
 from mainspring.tracking.paging import check_max_results, next_token, read_offset
@@ -187,7 +187,7 @@ def search_logged_models(
     With ``datasets``, metrics count only where they were measured on one of them.
     """
     limit, offset = check_max_results(max_results, 1000), read_offset(page_token)
-    numbers = [int(id) for id in experiment_ids if id.isascii() and id.isdigit() and len(id) < 19]
+    numbers = experiment_numbers(experiment_ids)
     query = sa.select(tables.logged_model).where(_MODEL.experiment_id.in_(numbers), _MODEL.lifecycle_stage == "active")
     comparisons = parse_filter(filter)
     for comparison in comparisons:

@@ -244,16 +244,17 @@ def _find_active_experiment(session: Session, id: str) -> tuple[int, str]:
 
 
 def _check_params(params: Iterable[Param]) -> dict[str, str]:
-    """Return params by key, each within the limits and none with two values."""
+    """Return params by key, each within the limits and none twice."""
     wanted: dict[str, str] = {}
     for param in params:
         checks.check_key("param", param.key)
         checks.check_length("value", param.value, checks.MAX_PARAM_VALUE)
-        if wanted.setdefault(param.key, param.value) != param.value:
+        if param.key in wanted:
             raise InvalidInput(
                 f"Duplicate parameter keys have been submitted: ['{param.key}'].",
                 hint="Please ensure the request contains only one param value per param key.",
             )
+        wanted[param.key] = param.value
     return wanted
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from mainspring.core import InvalidInput
 from mainspring.db.tables import tracking as tables
-from mainspring.tracking.experiments import STAGES
+from mainspring.tracking.experiments import STAGES, experiment_numbers
 from mainspring.tracking.filters import Comparison, compare, compare_tag, parse_filter, parse_order
 from mainspring.tracking.paging import check_max_results, next_token, read_offset
 from mainspring.tracking.runs import Run, load_runs
@@ -91,7 +91,7 @@ def search_numbers(
 
 
 def _matching(connection: sa.Connection, experiment_ids: Sequence[str], filter: str, view: str) -> sa.Select[Any]:
-    numbers = [int(id) for id in experiment_ids if id.isascii() and id.isdigit() and len(id) < 19]
+    numbers = experiment_numbers(experiment_ids)
     query = sa.select(_RUN.number).where(_RUN.experiment_id.in_(numbers), _RUN.lifecycle_stage.in_(STAGES[view]))
     for comparison in parse_filter(filter):
         query = query.where(_condition(connection, comparison))
@@ -141,6 +141,8 @@ def _metric_condition(connection: sa.Connection, comparison: Comparison) -> sa.C
     latest = tables.metric_latest.c
     matches = compare(connection, latest.value, comparison, numeric=True)
     mine = (latest.run == _RUN.number, latest.metric == _metric_id(comparison.key))
+    if comparison.operator == "!=":  # NaN differs from every number, and is not more or less than any
+        return sa.exists().where(*mine, sa.or_(latest.is_nan, matches))
     return sa.exists().where(*mine, ~latest.is_nan, matches)
 
 

@@ -66,6 +66,17 @@ def test_versions_of_local_files(client: Any, local: tuple[Any, Path], name: str
         assert "To use a local path as a model version" in answer["message"]
 
 
+def test_a_small_upload_lands_below_the_root(client: Any, local: tuple[Any, Path], name: str) -> None:
+    server, root = local
+    run = client.create_run(client.create_experiment(name)).info
+    path = f"run_uuid={run.run_id}&path=up/test.txt"
+    assert server.call("POST", f"/ajax-api/2.0/mlflow/upload-artifact?{path}", raw=b"hello")[0] == 200
+    assert (root / run.experiment_id / run.run_id / "artifacts" / "up" / "test.txt").read_bytes() == b"hello"
+    assert server.call("GET", f"/get-artifact?{path}") == (200, b"hello")
+    folder = f"run_uuid={run.run_id}&path=up"
+    assert server.call("POST", f"/ajax-api/2.0/mlflow/upload-artifact?{folder}", raw=b"x")[0] >= 400
+
+
 def test_registered_local_files_are_frozen_by_us(
     client: Any, local: tuple[Any, Path], name: str, tmp_path: Path
 ) -> None:

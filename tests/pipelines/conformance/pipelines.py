@@ -2,6 +2,7 @@
 
 # ruff: noqa: B006, I002, UP006, UP035, UP045, PTH103, PTH107, PTH110, PTH118, PTH123, PTH202, PTH208, SIM117
 
+import os
 from typing import Dict, List, NamedTuple, Optional
 
 from kfp import dsl, kubernetes
@@ -555,7 +556,7 @@ def read_mounts(secret: str, empty: str) -> str:
     return open(secret + "/password").read() + " " + " ".join(os.listdir(empty))
 
 
-MOUNTS = "/tmp/mainspring-conformance"  # a mount path is fixed when the pipeline is compiled
+MOUNTS = f"/tmp/mainspring-conformance-{os.getppid()}"  # fixed when the pipeline is compiled, by the tests
 
 
 @pipeline

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -189,12 +191,12 @@ def test_secrets_and_empty_folders_appear_where_a_step_expects_them(run, tmp_pat
     finished, _ = run("mounts")
     assert (finished.error, finished.outputs.parameters) == ("", {"Output": "hush scratch"})
     assert secret.read_text() == "hush"
-    assert not Path("/tmp/mainspring-conformance/secret").exists()
+    assert not Path(f"/tmp/mainspring-conformance-{os.getpid()}/secret").exists()
 
 
 def test_what_is_somebody_elses_is_never_replaced_by_a_mount(run, tmp_path):
     (tmp_path / "home" / "secrets" / "store").mkdir(parents=True)
-    taken = Path("/tmp/mainspring-conformance/secret")
+    taken = Path(f"/tmp/mainspring-conformance-{os.getpid()}/secret")
     taken.mkdir(parents=True)
     try:
         finished, _ = run("mounts")
@@ -203,6 +205,8 @@ def test_what_is_somebody_elses_is_never_replaced_by_a_mount(run, tmp_path):
         assert taken.is_dir()
     finally:
         taken.rmdir()
+        with contextlib.suppress(OSError):
+            taken.parent.rmdir()
 
 
 def test_a_secret_that_is_missing_names_the_file_to_write(run, tmp_path):

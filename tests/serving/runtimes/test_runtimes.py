@@ -9,6 +9,7 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mainspring.core import Corrupt, NotFound, Refused, Unavailable
@@ -276,6 +277,15 @@ def test_a_linear_model_answers_to_the_last_bit_what_scikit_learn_answers(kind, 
                 np.testing.assert_array_equal(call(checked).primary, getattr(fitted, name)(data.matrix[:rows]))
 
 
+def test_numbers_that_overflow_in_a_linear_model_are_refused_not_answered(data, logistic, write_sklearn, load):
+    from sklearn.base import clone
+
+    model = load(write_sklearn(clone(logistic).fit(data.matrix * 1e-3, data.labels), data.inputs))
+    for predict in (model.predict, model.methods["predict_proba"], model.methods["decision_function"]):
+        with pytest.raises(BadRequest, match="overflows"):
+            predict(check_rows(model.plan, [[1e308] * 4]))
+
+
 def test_a_linear_model_of_single_precision_stays_scikit_learns(data, logistic, write_sklearn, load):
     from sklearn.base import clone
 
@@ -303,6 +313,17 @@ def test_a_model_without_a_signature_gets_a_plan_from_itself(has_names, data, wr
     np.testing.assert_allclose(model.predict(checked).primary, expected)
     with pytest.raises(BadRequest):
         check_rows(model.plan, [[1.0, 2.0, 3.0]])
+
+
+def test_a_model_that_selects_columns_by_name_gets_them_as_they_were_sent_if_it_has_no_signature(
+    mixed, write_sklearn, load
+):
+    model = load(write_sklearn(mixed.model))
+    assert model.plan.names == ("carrier", "cabin", "distance", "stops")
+    rows = [["AA", "eco", 0.5, 1], ["B6", "first", None, 0], ["XX", "eco", -2.0, 2]]
+    frame = pd.DataFrame(rows, columns=list(model.plan.names))
+    expected = mixed.model.predict_proba(frame)
+    np.testing.assert_array_equal(model.methods["predict_proba"](check_rows(model.plan, rows)).primary, expected)
 
 
 def test_boosters_without_a_signature_know_their_features(data, models, write_model, load):

@@ -11,7 +11,6 @@ from mainspring.api.kfp import experiments, pipelines
 from mainspring.api.kfp.wire import Call, moment, object_field, page_of, text_field, wanted_name, without_empty
 from mainspring.automation.schedule_store import StoredSchedule, schedule_of_run, schedules_by_run
 from mainspring.automation.training import open_engine
-from mainspring.blobs import digest_of
 from mainspring.core import InvalidInput, NotFound
 from mainspring.db.tables.kfp import kfp_run as table
 from mainspring.lineage import Store
@@ -162,8 +161,7 @@ def find_source(store: Store, document: dict[str, Any]) -> Source:
         raise InvalidInput("The body names no pipeline.", hint="Send pipeline_spec or pipeline_version_reference.")
     with store.database.read() as connection:
         version = pipelines.find_version(connection, pipeline_id, version_id)
-    ir = store.blobs.read(version.ir_digest)
-    compiled = CompiledPipeline(ir=ir, digest=digest_of(ir), name=read_compiled(ir).name)
+    compiled = read_compiled(store.blobs.read(version.ir_digest))
     return Source(compiled=compiled, pipeline_id=pipeline_id, version_id=version.id)
 
 

@@ -15,9 +15,9 @@ from starlette.routing import BaseRoute, Route
 
 from mainspring import registry, tracking
 from mainspring.api.boundary import explain_failure
-from mainspring.api.mlflow.artifacts import content_type, file_headers
+from mainspring.api.mlflow.artifacts import file_headers
 from mainspring.api.mlflow.mirror import mirror_file
-from mainspring.api.mlflow.places import check_relative_path, find_file
+from mainspring.api.mlflow.places import check_relative_path, find_file, write_local
 from mainspring.core import InvalidInput, NotFound
 from mainspring.lineage import Store
 
@@ -62,9 +62,8 @@ class _Upload:
         with self._store.database.read() as connection:
             root = tracking.get_run(connection, run_id).artifact_uri
         if tracking.is_local(root):
-            raise InvalidInput(
-                "The artifacts of this run are not behind the server.", hint="Write them where they are."
-            )
+            write_local(self._store, root, path, data)
+            return
         target = tracking.path_of_uri(f"{root}/{path}")
         digest = self._store.blobs.put(data)
         with self._store.database.write() as connection:
@@ -90,10 +89,7 @@ def _route(store: Store, path: str, find: Callable[[Store, Request], tuple[Path,
             found, name = find(store, request)
         except Exception as error:  # noqa: BLE001 - the request boundary
             return _failure(error)
-        headers = {key.decode(): value.decode() for key, value in file_headers(name) if key != b"content-type"}
-        return FileResponse(
-            found, headers=headers, media_type=content_type(name), content_disposition_type="attachment"
-        )
+        return FileResponse(found, headers={key.decode(): value.decode() for key, value in file_headers(name)})
 
     return Route(path, answer, methods=["GET"])
 

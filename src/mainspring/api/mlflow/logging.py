@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,7 @@ from mainspring.db import Session
 if TYPE_CHECKING:
     from mainspring.lineage import Store
 
+Timestamp: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Work: TypeAlias = Callable[[Session], Wire]
 MAX_BATCH_BODY = 1_000_000
 _BATCH_LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
@@ -28,7 +29,7 @@ class MetricItem(msgspec.Struct):
 
     key: Required
     value: float | str
-    timestamp: Int64
+    timestamp: Timestamp
     step: Int64 | None = None
     model_id: str | None = None
     dataset_name: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from mainspring import tracking
-from mainspring.core import InvalidInput, NotFound
+from mainspring.core import Conflict, InvalidInput, NotFound
 from mainspring.lineage import Store
 from mainspring.tracking import FileInfo
 
@@ -56,6 +57,19 @@ def find_file(connection: sa.Connection, store: Store, root: str, path: str) -> 
         return store.blobs.path(tracking.get_file(connection, store.blobs, uri).digest)
     except NotFound as error:
         raise NotFound(f"No such artifact: '{path[:200]}'") from error
+
+
+def write_local(store: Store, root: str, path: str, data: bytes) -> None:
+    """Write one artifact of a run whose artifacts are plain files below the operator's ``--artifact-root``."""
+    target = tracking.local_folder(root, local_root(store), path)
+    aside = target.with_name(f"{target.name}.{os.urandom(6).hex()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(data)
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise Conflict(f"{path[:200]!r} cannot be written: {error.strerror}.", hint="Choose another path.") from error
 
 
 def _list_disk(folder: Path) -> list[FileInfo]:

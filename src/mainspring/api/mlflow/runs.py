@@ -10,7 +10,7 @@ import msgspec
 
 from mainspring import tracking
 from mainspring.api.mlflow.dispatch import Endpoint
-from mainspring.api.mlflow.wire import Int64, KeyValue, Wire, set_fields, to_tags
+from mainspring.api.mlflow.wire import Int64, KeyValue, Wire, missing_parameter, set_fields, to_tags
 from mainspring.core import Clock, InvalidInput
 from mainspring.db import Session, session_of
 
@@ -43,7 +43,7 @@ class RunId(msgspec.Struct):
         """Return the id; raise `InvalidInput` if none was given."""
         id = self.run_id or self.run_uuid
         if not id:
-            raise InvalidInput("Missing value for required parameter 'run_id'.")
+            raise missing_parameter("run_id")
         return id
 
 
@@ -81,6 +81,12 @@ class SearchRuns(msgspec.Struct):
 
 def create(store: Store, request: CreateRun) -> Work:
     """Answer runs/create."""
+    name, tagged = request.run_name, to_tags(request.tags).get(tracking.NAME_TAG)
+    if name and tagged and name != tagged and not request.run_id:
+        raise InvalidInput(
+            f"Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values "
+            f"(run_name='{name[:100]}', mlflow.runName='{tagged[:100]}')."
+        )
     return partial(_create, store.clock, request)
 
 
@@ -143,6 +149,8 @@ def set_tag(_store: Store, request: SetTag) -> Work:
 
 def delete_tag(_store: Store, request: DeleteTag) -> Work:
     """Answer runs/delete-tag."""
+    if not request.key:
+        raise missing_parameter("key")
     return _silent(tracking.delete_tag, request.require(), request.key)
 
 

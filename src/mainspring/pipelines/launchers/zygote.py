@@ -31,6 +31,8 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CLEANUP_SECONDS = 10.0
+_LIBRARY = ctypes.CDLL(None)
+_prctl = _LIBRARY.prctl  # looked up here, once: what a fork does by itself costs it page faults
 
 
 def main(preload: list[str]) -> None:
@@ -42,8 +44,9 @@ def main(preload: list[str]) -> None:
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(trigger, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _send(out, {"ready": _preload(preload)})
+    _log_to_stdout()
     gc.collect()
     gc.freeze()
     Nursery(out, wakeup).serve()
@@ -61,6 +64,11 @@ def _preload(modules: list[str]) -> dict[str, str]:
     if "pandas" in modules and "pandas" not in missing:
         sys.modules["pandas"].DataFrame({"number": [1], "text": ["a"]})  # the first one of a process costs 20 ms
     return missing
+
+
+def _log_to_stdout() -> None:
+    """Let what tasks log go where they print."""
+    logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
 
 
 class Nursery:
@@ -159,9 +167,9 @@ def _kill_group(pid: int) -> None:
 def _children() -> set[int]:
     """Return the children of this process, also those that fell to it."""
     found: set[int] = set()
-    for listing in Path("/proc/self/task").glob("*/children"):
+    for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):
-            found.update(map(int, listing.read_text().split()))
+            found.update(map(int, (thread / "children").read_bytes().split()))
     return found
 
 
@@ -175,9 +183,8 @@ def _become_task(launch: dict[str, Any], out: int) -> None:
     try:
         parent = os.getppid()
         os.setpgid(0, 0)
-        library = ctypes.CDLL(None)
-        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        library.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         if os.getppid() != parent:
             os._exit(1)
         signal.set_wakeup_fd(-1)
@@ -226,7 +233,6 @@ def _run(launch: dict[str, Any]) -> int:
 
 
 def _execute(launch: dict[str, Any]) -> None:
-    logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     from kfp.dsl.executor import Executor
 
     if launch.get("is_notebook"):

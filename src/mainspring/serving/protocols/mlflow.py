@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,10 @@ import msgspec
 
 from mainspring.core import MainspringError
 from mainspring.serving.faults import BadRequest, TooLarge, UnsupportedMedia
+from mainspring.serving.numbers import decode_or_none, numbers_of_rows
 from mainspring.serving.plan import Column, Plan
 from mainspring.serving.protocols.answers import predictions
+from mainspring.serving.protocols.v1 import read_instances
 from mainspring.serving.validation import MLFLOW, Columns, matrix_to_columns
 from mainspring.serving.wire import (
     Answer,
@@ -44,6 +47,23 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
     index: list[Any] | None = None
 
 
+class NumbersFrame(msgspec.Struct, forbid_unknown_fields=True):
+    """A data frame of numbers only."""
+
+    columns: list[str]
+    data: list[list[float]]
+
+
+class NumbersSplit(msgspec.Struct):
+    """A request with such a data frame."""
+
+    dataframe_split: NumbersFrame
+
+
+_SPLIT = msgspec.json.Decoder(NumbersSplit)
+_DATA = re.compile(rb'"data"\s*:\s*\[')
+
+
 def parse(body: bytes, headers: Headers) -> Parsed:
     """Read a request in any of MLflow's input forms."""
     kind = _content_type(headers)
@@ -51,6 +71,35 @@ def parse(body: bytes, headers: Headers) -> Parsed:
         return Parsed(_read_csv(body), rules=MLFLOW)
     if kind == _PARQUET:
         return _parse_parquet(body)
+    numbers = read_instances(body)
+    if numbers is None:
+        return _parse_split(body) or _parse_any(body)
+    given = Given(rows=numbers.matrix, text=numbers.text)
+    return Parsed(lambda plan: given if numbers.suits(plan) else _parse_any(body).read(plan), rules=MLFLOW)
+
+
+def _parse_split(body: bytes) -> Parsed | None:
+    """Read a data frame of numbers whose columns are the model's; nothing if it is anything else."""
+    request = decode_or_none(_SPLIT, body)
+    if request is None or body.count(b":") != 3:
+        return None
+    frame = request.dataframe_split
+    mark = _DATA.search(body)
+    end = body.find(b"]]", mark.end()) if mark else -1
+    numbers = numbers_of_rows(frame.data, body[mark.end() : end]) if mark and end > 0 else None
+    if numbers is None:
+        return None
+    given = Given(rows=numbers.matrix, text=numbers.text)
+
+    def read(plan: Plan) -> Given:
+        is_matrix = plan.is_numeric and frame.columns == list(plan.names) and numbers.suits(plan)
+        return given if is_matrix else _parse_any(body).read(plan)
+
+    return Parsed(read, rules=MLFLOW)
+
+
+def _parse_any(body: bytes) -> Parsed:
+    """Read JSON in any of the input forms."""
     document = _decode(body)
     present = [form for form in _FORMS if form in document]
     if len(present) != 1:

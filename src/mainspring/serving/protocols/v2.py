@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from mainspring.serving.faults import BadRequest
 from mainspring.serving.models import LoadedModel
+from mainspring.serving.numbers import decode_or_none, numbers_of_values
 from mainspring.serving.outputs import PREDICT, Outputs
 from mainspring.serving.plan import INPUT, Plan, describe_inputs
 from mainspring.serving.protocols.tensors import InputTensor, encode_bytes, read_binary, read_tensors, to_tensor
@@ -24,7 +27,6 @@ from mainspring.serving.wire import (
     decode_json,
     error_reply,
     json_reply,
-    numbers_text,
     plain,
     refuse_twice,
 )
@@ -52,6 +54,25 @@ class InferRequest(msgspec.Struct):
     outputs: list[RequestedOutput] | None = None
 
 
+class NumbersTensor(msgspec.Struct):
+    """An input with flat numbers in the JSON."""
+
+    name: str
+    datatype: Literal["FP32", "FP64"]
+    shape: list[int]
+    data: list[float]
+    parameters: dict[str, Any] | None = None
+
+
+class NumbersRequest(msgspec.Struct):
+    """An infer call whose inputs are numbers."""
+
+    inputs: list[NumbersTensor]
+    id: str = ""
+    parameters: dict[str, Any] | None = None
+    outputs: list[RequestedOutput] | None = None
+
+
 class IndexRequest(msgspec.Struct):
     """The body of a repository index call, if there is one."""
 
@@ -59,6 +80,8 @@ class IndexRequest(msgspec.Struct):
 
 
 _REQUEST = msgspec.json.Decoder(InferRequest)
+_NUMBERS = msgspec.json.Decoder(NumbersRequest)
+_DATA = re.compile(rb'"data"\s*:\s*\[')
 _INDEX = msgspec.json.Decoder(IndexRequest)
 
 
@@ -67,6 +90,12 @@ def parse(body: bytes, headers: Headers) -> Parsed:
     length = _json_length(headers, len(body))
     if length == 0:
         return _parse_raw(body)
+    numbers = _parse_numbers(body) if length == len(body) else None
+    return numbers or _parse_any(body, length)
+
+
+def _parse_any(body: bytes, length: int) -> Parsed:
+    """Read an infer call with tensors of whatever kind."""
     request = decode_json(_REQUEST, body[:length] if length != len(body) else body)
     tensors = request.inputs
     names = [tensor.name for tensor in tensors]
@@ -76,15 +105,39 @@ def parse(body: bytes, headers: Headers) -> Parsed:
         raise BadRequest("there are no inputs")
     refuse_twice(body[:length], _keys(request))
     data = read_tensors(tensors, body, length)
-    opening = b'"data":[' if b'"data":[' in body else b'"data": ['
-    text = numbers_text(body, opening, b"]") if len(tensors) == 1 else b""
+    return _parsed(request, lambda plan: _read(tensors, data, plan))
+
+
+def _parse_numbers(body: bytes) -> Parsed | None:
+    """Read an infer call with one flat tensor of numbers; nothing if it is another one."""
+    request = decode_or_none(_NUMBERS, body)
+    if request is None or len(request.inputs) != 1 or body.count(b":") != _keys(request):
+        return None
+    (tensor,) = request.inputs
+    mark = _DATA.search(body)
+    if mark is None or request.parameters or tensor.parameters:
+        return None
+    numbers = numbers_of_values(tensor.data, tensor.shape, body[mark.end() : body.index(b"]", mark.end())])
+    if numbers is None:
+        return None
+    given = Given(rows=numbers.matrix, text=numbers.text)
+
+    def read(plan: Plan) -> Given:
+        is_matrix = tensor.name not in plan.by_name and numbers.suits(plan)
+        return given if is_matrix else _parse_any(body, len(body)).read(plan)
+
+    return _parsed(request, read)
+
+
+def _parsed(request: InferRequest | NumbersRequest, read: Callable[[Plan], Given]) -> Parsed:
+    """Add what the client asks for beside the tensors."""
     parameters = request.parameters or {}
     binary = _flag(parameters, "binary_data_output", default=False)
     wanted = request.outputs or []
     if len(wanted) > _MAX_OUTPUTS:
         raise BadRequest("there are too many outputs")
     return Parsed(
-        lambda plan: _read(tensors, data, plan, text),
+        read,
         id=request.id,
         outputs=tuple(dict.fromkeys(output.name for output in wanted)),
         binary=binary,
@@ -124,7 +177,12 @@ def render(parsed: Parsed, answer: Answer) -> Reply:
 
 def describe(endpoint: str, model: LoadedModel, versions: list[str]) -> Reply:
     """Answer the metadata of a model: one tensor per column, or its tensors."""
-    outputs = [{"name": PREDICT, "datatype": "FP64", "shape": [-1]}]
+    outputs: list[dict[str, object]] = [{"name": PREDICT, "datatype": "FP64", "shape": [-1]}]
+    if model.sample is not None:
+        outputs = [
+            {"name": name, "datatype": to_tensor(array)[0], "shape": [-1, *array.shape[1:]]}
+            for name, array in zip(model.sample.names, model.sample.arrays, strict=True)
+        ]
     outputs += [{"name": name, "datatype": "FP64", "shape": [-1, -1]} for name in model.methods if name != PREDICT]
     return json_reply(
         {
@@ -145,7 +203,7 @@ def wants_ready_only(body: bytes) -> bool:
 WIRE = Wire("v2", parse, render, error_reply)
 
 
-def _keys(request: InferRequest) -> int:
+def _keys(request: InferRequest | NumbersRequest) -> int:
     """Count the keys the request must have had, to see whether it had more."""
     count = 1 + bool(request.id) + (request.parameters is not None) + (request.outputs is not None)
     count += sum(3 + (tensor.data is not None) for tensor in request.inputs) + len(request.outputs or ())
@@ -195,7 +253,7 @@ def read_size(datatype: str) -> int:
     return np.dtype({"BOOL": "?", "FP16": "f2", "FP32": "f4", "FP64": "f8"}.get(datatype, datatype.lower())).itemsize
 
 
-def _read(tensors: list[InputTensor], data: dict[str, Values], plan: Plan, text: bytes) -> Given:
+def _read(tensors: list[InputTensor], data: dict[str, Values], plan: Plan) -> Given:
     """Turn tensors into what the plan checks: one tensor per column, or one matrix if every column is a number."""
     if plan.tensors:
         return Given(data)
@@ -204,7 +262,7 @@ def _read(tensors: list[InputTensor], data: dict[str, Values], plan: Plan, text:
         width = first.shape[1]
         if width != len(plan.names):
             raise BadRequest(f"input {first.name[:60]!r} has {width} columns, expected {len(plan.names)}")
-        return Given(rows=data[first.name], text=text)
+        return Given(rows=data[first.name])
     for tensor in tensors:
         column = plan.by_name.get(tensor.name)
         if (len(tensor.shape) == 2 and tensor.shape[1] == 1) or len(tensor.shape) == 1:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -46,7 +48,7 @@ def read_example(folder: Path, description: MLmodel, plan: Plan) -> Checked | No
 
 def make_example(plan: Plan, rows: int, seed: int = 0) -> Checked:
     """Make random rows that keep a plan; the same every time."""
-    generator = np.random.default_rng(seed)
+    generator = _Dice(seed)
     if plan.tensors:
         tensors: dict[str, Values] = {one.name: _random_tensor(generator, one, rows) for one in plan.tensors}
         first = tensors[plan.tensors[0].name]
@@ -121,18 +123,33 @@ def _without(example: Checked, names: list[str]) -> Checked:
     return Checked(example.names, example.rows, columns, matrix, params=example.params)
 
 
-def _random_column(generator: np.random.Generator, column: Column, rows: int) -> Values:
+class _Dice:
+    """Random numbers from Python's generator: numpy's would cost every server 2 MB of memory."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)  # noqa: S311 - rows to try a model with, no secrets
+
+    def normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return numbers around 0."""
+        return np.array([self._random.gauss(0, 1) for _ in range(prod(shape))]).reshape(shape)
+
+    def integers(self, stop: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return whole numbers from 0 up to ``stop``, excluded."""
+        return np.array([self._random.randrange(stop) for _ in range(prod(shape))], dtype=np.int64).reshape(shape)
+
+
+def _random_column(generator: _Dice, column: Column, rows: int) -> Values:
     if column.type in FLOATS:
-        return generator.normal(size=rows)
+        return generator.normal((rows,))
     if column.is_number:
-        return generator.integers(0, 5, rows)
+        return generator.integers(5, (rows,))
     if column.type == "boolean":
-        return generator.integers(0, 2, rows).astype(bool)
+        return generator.integers(2, (rows,)).astype(bool)
     if column.type == "datetime":
         return np.array(["2020-01-01"] * rows, dtype="datetime64[us]")
     if column.categories:
         texts = sorted(column.categories)
-        return [texts[place] for place in generator.integers(0, len(texts), rows)]
+        return [texts[place] for place in generator.integers(len(texts), (rows,))]
     return [_value(column.nested or DataType(kind=column.type)) for _ in range(rows)]
 
 
@@ -145,13 +162,13 @@ def _value(data_type: DataType) -> object:
     return plain.get(data_type.kind, "")
 
 
-def _random_tensor(generator: np.random.Generator, tensor: Tensor, rows: int) -> NDArray[Any]:
+def _random_tensor(generator: _Dice, tensor: Tensor, rows: int) -> NDArray[Any]:
     shape = (rows, *(_OPEN_SIZE if size == -1 else size for size in (tensor.shape or (-1, -1))[1:]))
     if tensor.dtype == "str":
         return np.full(shape, "", dtype=object)
     if tensor.dtype.startswith("float"):
-        return generator.normal(size=shape).astype(tensor.dtype)
-    return generator.integers(0, 2, shape).astype(tensor.dtype)
+        return generator.normal(shape).astype(tensor.dtype)
+    return generator.integers(2, shape).astype(tensor.dtype)
 
 
 def _defaults(plan: Plan) -> dict[str, object]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.serving.faults import BadRequest
+
 _LINEAR = frozenset(
     {"LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "BayesianRidge"}
     | {"LogisticRegression", "LogisticRegressionCV", "LinearSVC", "LinearSVR", "SGDClassifier", "SGDRegressor"}
@@ -43,8 +45,28 @@ def fast_linear(model: Any, method: str) -> Call | None:  # noqa: ANN401 - any e
 
 
 def _in_double(call: Call, original: Call) -> Call:
-    """Leave single precision, in which scikit-learn calculates on, to scikit-learn."""
-    return lambda rows: call(rows) if rows.dtype == np.float64 else original(rows)
+    """Leave single precision, in which scikit-learn calculates on, and what overflows to scikit-learn."""
+
+    def predict(rows: Rows) -> NDArray[Any]:
+        if rows.dtype != np.float64:
+            return np.asarray(original(rows))
+        try:
+            return np.asarray(call(rows))
+        except FloatingPointError:
+            return np.asarray(_in_earnest(original, rows))
+
+    return predict
+
+
+def _in_earnest(original: Call, rows: Rows) -> object:
+    """Ask scikit-learn with its own checks on: it refuses numbers that overflow on their way."""
+    import sklearn
+
+    with np.errstate(all="ignore"), sklearn.config_context(assume_finite=False):
+        try:
+            return original(rows)
+        except ValueError as error:
+            raise BadRequest("a number is too large for the model: it overflows") from error
 
 
 def _scaler(step: Any) -> Step | None:  # noqa: ANN401 - any estimator
@@ -71,9 +93,12 @@ def _scores(last: Any, steps: list[Step]) -> Step:  # noqa: ANN401 - any linear 
     intercept = last.intercept_
 
     def scores(rows: Rows) -> Rows:
-        for step in steps:
-            rows = step(rows)
-        found: Rows = rows @ weights + intercept
+        with np.errstate(all="ignore"):
+            for step in steps:
+                rows = step(rows)
+            found: Rows = rows @ weights + intercept
+        if not np.isfinite(found).all():
+            raise FloatingPointError
         return found
 
     return scores

@@ -78,6 +78,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False  # an arena keeps what the largest batch needed
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

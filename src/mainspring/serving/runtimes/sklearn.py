@@ -17,7 +17,7 @@ from mainspring.core import Corrupt, Refused
 from mainspring.serving.checked import Checked
 from mainspring.serving.mlmodel import data_path
 from mainspring.serving.outputs import PREDICT, Outputs
-from mainspring.serving.plan import Column, Plan, make_plan, matrix_plan
+from mainspring.serving.plan import Column, ColumnType, DataType, Plan, make_plan, matrix_plan
 from mainspring.serving.runtimes.examples import make_example, takes_missing
 from mainspring.serving.runtimes.forests import fast_forest
 from mainspring.serving.runtimes.frames import frame_builder, to_outputs, without_pandas
@@ -135,11 +135,14 @@ def estimators_in(model: Any) -> list[Any]:  # noqa: ANN401 - any estimator
 def _plan_of(model: Any) -> Plan:  # noqa: ANN401 - any estimator
     """Make the plan of a model without a signature from what it learned about its inputs."""
     names = getattr(model, "feature_names_in_", None)
-    if names is not None and not any(_selects(one) for one in estimators_in(model)):
-        return make_plan([Column(name=str(name), type="double") for name in names])
+    if names is not None:
+        # A model that treats its columns differently may take texts in some: it gets every value as it was sent.
+        kind: ColumnType = "any" if any(_selects(one) for one in estimators_in(model)) else "double"
+        nested = DataType(kind=kind) if kind == "any" else None
+        return make_plan([Column(name=str(name), type=kind, nested=nested) for name in names])
     width = getattr(model, "n_features_in_", None)
-    if names is not None or width is None:
-        raise Refused("The model selects columns by name and has no signature.", hint="Log it with signature=…")
+    if width is None:
+        raise Refused("The model does not say what it takes and has no signature.", hint="Log it with signature=…")
     return matrix_plan(int(width))
 
 
