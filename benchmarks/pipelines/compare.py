@@ -1,7 +1,7 @@
 """Our engine beside kfp.local, Metaflow, Prefect, Dagster and a bare Ray task, one after the other on one machine.
 
 Usage: compare.py [--repeat N] [--envs FOLDER] [--peers NAME,…]. The peers live in environments of their own, made by
-that is not there, or does not run, is named. Ratios hold on a busy machine too, the milliseconds do not.
+``setup``; one that is not there, or does not run, is named. Ratios hold on a busy machine too, the milliseconds do not.
 """
 
 from __future__ import annotations
