@@ -271,7 +271,7 @@ def report(results: list[Result]) -> None:
           "| 100 rows c=8 req/s | p50 / p99 ms | CPU ms/req | failed |")  # fmt: skip
     print("|---|" + "---|" * 12)
     for result in results:
-        cells = [result.server.name, f"{result.ready:.2f}", f"{result.rss:.0f}"]
+        cells = [result.server.name, f"{result.ready:.2f}", f"{result.rss:.1f}"]
         for one in result.loads.values():
             cells += [f"{one.rate:,.0f}", f"{one.p50:.2f} / {one.p99:.2f}", f"{one.cpu_ms:.3f}"]
         cells.append(str(sum(one.failed for one in result.loads.values())))

@@ -7,13 +7,13 @@ import gc
 
 _M_TRIM_THRESHOLD = -1
 _M_ARENA_MAX = -8
-_ARENAS = 2
-_TRIM_BYTES = 512 << 10
+_ARENAS = 1
+_TRIM_BYTES = 16 << 20
 """Free memory to keep: left alone, glibc lets it grow with the largest request that was ever freed."""
 
 
 def share_heaps() -> None:
-    """Let all threads share two heaps, and give back what a large request needed; call it before the first thread.
+    """Let all threads share one heap, and give back what a large request needed; call it before the first thread.
 
     Elsewhere than on glibc, do nothing.
     """
