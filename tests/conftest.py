@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,25 @@ from mainspring.core import FixedClock
 from mainspring.db import Database, connect, open_database
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture(autouse=True)
+def mlflow_points_nowhere() -> Iterator[None]:
+    """MLflow's client keeps in the process, and in its environment, where and to what it logs: no test inherits it."""
+    _forget_mlflow()
+    yield
+    _forget_mlflow()
+
+
+def _forget_mlflow() -> None:
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        mlflow.tracking.fluent._active_experiment_id = None
+    for name in ("TRACKING_URI", "REGISTRY_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID"):
+        os.environ.pop(f"MLFLOW_{name}", None)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import msgspec
 from mainspring.blobs import LocalBlobs
 from mainspring.core import SystemClock
 from mainspring.db import open_database
-from mainspring.pipelines import Engine, LeaseTimes, read_compiled
+from mainspring.pipelines import Engine, LeaseTimes, TaskProgress, read_compiled
 from mainspring.pipelines.ir import read_pipeline
 from mainspring.pipelines.launchers import TaskExit, TaskLaunch
 from mainspring.pipelines.planner import make_plan
@@ -157,9 +157,9 @@ def run_engine(title: str, document: bytes, size: int) -> None:
     id = engine.create_run(read_compiled(document), pipeline="scaling", parameters={}, use_cache=False)
     marks: list[tuple[int, float, int]] = []
 
-    def watch(progress: object) -> None:
-        if progress.state == "COMPLETE" and progress.finished % (size // 10) == 0:  # type: ignore[attr-defined]
-            marks.append((progress.finished, time.process_time(), resident()))  # type: ignore[attr-defined]
+    def watch(progress: TaskProgress) -> None:
+        if progress.state == "COMPLETE" and progress.finished % (size // 10) == 0:
+            marks.append((progress.finished, time.process_time(), resident()))
 
     began, before = time.process_time(), resident()
     finished = engine.execute(id, on_progress=watch)

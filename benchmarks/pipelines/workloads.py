@@ -13,9 +13,9 @@ def add(x: int) -> int:
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def add_heavily(x: int) -> int:
     import pandas as pd
-    import sklearn.ensemble  # noqa: F401
+    from sklearn.ensemble import RandomForestClassifier
 
-    return int(pd.Series([x, 1]).sum())
+    return int(pd.Series([x, RandomForestClassifier(n_estimators=1).n_estimators]).sum())
 
 
 @dsl.pipeline

@@ -114,7 +114,7 @@ def server_store(server: Server) -> Iterator[Store]:
     store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def mlflow_client(server: Server):
     """The real client's module, pointed to the shared server."""
     os.environ.update(

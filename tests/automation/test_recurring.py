@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mainspring.automation.recurring import fill_macros, fire_schedules
+from mainspring.automation.recurring import fill_macros, fire_schedules, macros_of
 from mainspring.automation.schedule_store import (
     count_firings,
     delete_schedule,
@@ -207,6 +207,6 @@ def test_what_is_no_schedule_is_refused(store):
 
 def test_macros_are_filled_at_every_depth_and_nothing_else_is_touched():
     given = {"a": ["[[CurrentTime]]", 1, None], "b": "[[Index]]-[[Unknown]]"}
-    assert fill_macros(given, due_at=START, now=START + HOUR, index=4) == {
+    assert fill_macros(given, macros_of(due_at=START, now=START + HOUR, index=4)) == {
         "a": ["20260101010000", 1, None], "b": "4-[[Unknown]]",
     }  # fmt: skip

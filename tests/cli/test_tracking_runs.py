@@ -27,7 +27,6 @@ from mainspring.cli.tracking_runs import best
 def mainspring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command on a project folder; return what it prints."""
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
     def run(*arguments: str, fails: bool = False) -> str:
         done = CliRunner().invoke(app, ["--project", str(tmp_path), *arguments])

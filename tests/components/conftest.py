@@ -109,7 +109,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 
 
 @pytest.fixture
-def tracking(served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def tracking(served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project of `served`; steps of this process log to its server and find its store."""
     import mlflow
 
@@ -118,5 +118,4 @@ def tracking(served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Itera
     for name, value in task_environment(settings, tracking_url=url).items():
         monkeypatch.setenv(name, value)
     mlflow.set_tracking_uri(url)
-    yield folder
-    mlflow.set_tracking_uri(None)
+    return folder

@@ -32,12 +32,6 @@ os.environ.update(QUIET)
 LONG = os.environ.get("MAINSPRING_LONG_TESTS") == "1"
 
 
-@pytest.fixture(autouse=True)
-def no_server_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the server that other tests of this process have pointed MLflow's client to."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @dataclass
 class MlflowServer:
     """An unmodified mlflow server on a folder: its database and its artifacts."""

@@ -15,8 +15,7 @@ from mainspring.exchange import absorb_spools
 from mainspring.tracking import find_run, get_run, metric_history, read_run_artifact
 
 
-def test_a_run_logged_without_a_server_keeps_its_id(new_store: Callable, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_a_run_logged_without_a_server_keeps_its_id(new_store: Callable, tmp_path: Path) -> None:
     store = new_store()
     (tmp_path / "a.txt").write_text("a")
     with client.start_run(experiment="alone", name="n", params={"lr": 1}, home=store.settings.home) as run:
@@ -69,8 +68,7 @@ def test_a_run_that_cannot_be_made_does_not_hold_up_the_others(new_store: Callab
     assert len(list(spools.glob("*.spool"))) == 1
 
 
-def test_taking_in_twice_changes_nothing(new_store: Callable, monkeypatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_taking_in_twice_changes_nothing(new_store: Callable) -> None:
     store = new_store()
     with client.start_run(home=store.settings.home) as run:
         run.log_metric("loss", 1.0, step=1)
@@ -82,8 +80,7 @@ def test_taking_in_twice_changes_nothing(new_store: Callable, monkeypatch) -> No
         assert len(metric_history(connection, find_run(connection, run.id).number, "loss")) == 1
 
 
-def test_a_server_takes_in_what_was_spooled_before_it_started(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_a_server_takes_in_what_was_spooled_before_it_started(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with client.start_run(experiment="alone", home=home) as run:
         run.log_metric("loss", 0.5)

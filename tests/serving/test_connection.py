@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 import threading
 import time
 
@@ -15,7 +16,7 @@ from mainspring.serving.app import App, AppOptions
 from mainspring.serving.door import Door
 from mainspring.serving.endpoint import Endpoint
 from mainspring.serving.http import HttpLimits
-from mainspring.serving.listeners import listen
+from mainspring.serving.listeners import listen, turn_away
 
 PREDICT = "/v1/models/flights:predict"
 LIMITS = HttpLimits(
@@ -339,3 +340,17 @@ def test_http_1_0_connections_end_after_the_answer(served):
         data = read_all(raw, 1)
     assert data.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters a listening socket")
+def test_who_is_turned_away_is_ignored_and_who_was_connecting_is_let_in():
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=5) as waiting:
+            turn_away(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.3)
+            waiting.sendall(b"here")
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.recv(10) == b"here"

@@ -7,12 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import timing
+from dagster import DagsterInstance, DynamicOut, DynamicOutput, job, op
+
 home = Path(tempfile.mkdtemp(prefix="bench-dagster-"))
 (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
 os.environ["DAGSTER_HOME"] = str(home)
-
-import timing  # noqa: E402 - after the variables it reads
-from dagster import DagsterInstance, DynamicOut, DynamicOutput, job, op  # noqa: E402 - it reads the variable too
 
 
 @op

@@ -10,8 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from mainspring.api.boundary import explain_failure
-from mainspring.core import InvalidInput, MainspringError
+from mainspring.core import InvalidInput
 from mainspring.lineage import Event, Store, list_events
 
 POLL_SECONDS = 0.5
@@ -28,14 +27,10 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def get_events(store: Store, request: Request) -> Response:
     """Answer ``/api/v1/events?after=&limit=&type=``."""
-    try:
-        after, limit = _whole(request, "after", 0), _whole(request, "limit", 200)
-        if not 0 < limit <= MAX_LIMIT:
-            raise InvalidInput(f"limit is {limit}.", hint=f"Use 1 to {MAX_LIMIT}.")
-        events = read_events(store, after, limit, tuple(request.query_params.getlist("type")))
-    except MainspringError as error:
-        status, body = explain_failure(error)
-        return Response(body, status, media_type="application/json")
+    after, limit = _whole(request, "after", 0), _whole(request, "limit", 200)
+    if not 0 < limit <= MAX_LIMIT:
+        raise InvalidInput(f"limit is {limit}.", hint=f"Use 1 to {MAX_LIMIT}.")
+    events = read_events(store, after, limit, tuple(request.query_params.getlist("type")))
     page = EventPage(events=events, next=events[-1].sequence if events else after)
     return Response(msgspec.json.encode(page), media_type="application/json")
 

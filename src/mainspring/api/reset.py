@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mainspring.api.boundary import explain_failure
 from mainspring.db.tables import metadata
 from mainspring.lineage import Store
 from mainspring.tracking import ensure_default_experiment
@@ -23,11 +22,7 @@ def reset_route(store: Store) -> Route:
     """Return the route that empties this store."""
 
     async def answer(_: Request) -> Response:
-        try:
-            await anyio.to_thread.run_sync(reset_store, store)
-        except Exception as error:  # noqa: BLE001 - the request boundary
-            status, body = explain_failure(error)
-            return Response(body, status, media_type="application/json")
+        await anyio.to_thread.run_sync(reset_store, store)
         return Response(b"{}", media_type="application/json")
 
     return Route(PATH, answer, methods=["POST"])

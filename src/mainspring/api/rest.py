@@ -7,16 +7,17 @@ from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from mainspring.api.boundary import explain_failure
+from mainspring.api.boundary import ClientGone, explain_failure
 from mainspring.api.errors import UnknownEndpoint
 from mainspring.api.events import get_events, stream_events
 from mainspring.api.kfp import kfp_routes
 from mainspring.api.meters import Meters
 from mainspring.api.mlflow import ArtifactRoute
+from mainspring.core import MainspringError
 from mainspring.lineage import Store
 
 
@@ -33,7 +34,13 @@ def routes(store: Store, meters: Meters) -> list[BaseRoute]:
 
 def make_app(found: Sequence[BaseRoute]) -> Starlette:
     """Make an application of routes that answers failures in MLflow's shape."""
-    handlers = {HTTPException: _answer_http_exception, Exception: _answer_failure}
+    handlers = {
+        HTTPException: _answer_http_exception,
+        MainspringError: _answer_failure,
+        ClientGone: _answer_nobody,
+        ClientDisconnect: _answer_nobody,
+        Exception: _answer_failure,
+    }
     return Starlette(routes=found, exception_handlers=handlers)
 
 
@@ -48,6 +55,10 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     if isinstance(error, HTTPException) and error.status_code != 404:
         status = error.status_code
     return Response(body, status, media_type="application/json")
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # what nginx calls a request whose client has gone
 
 
 async def _answer_failure(_: Request, error: Exception) -> Response:

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 from mainspring.automation.schedule_store import (
     Firing,
     StoredSchedule,
-    change_schedule,
     count_firings,
     delete_schedule,
     get_schedule,
@@ -25,6 +24,7 @@ from mainspring.automation.schedule_store import (
     move_on,
     put_firing,
     put_schedule,
+    replan_schedule,
     settle_firing,
 )
 from mainspring.automation.schedules import Due, Schedule, due
@@ -75,8 +75,7 @@ def keep_project_schedules(store: Store) -> None:
                     connection, store.clock, id=id, name=name, source="project", pipeline=config.pipeline, timing=timing
                 )
             elif (known[id].timing, known[id].pipeline) != (timing, config.pipeline):
-                last = store.clock.now_ms()
-                change_schedule(connection, store.clock, id, timing=timing, pipeline=config.pipeline, last_due=last)
+                replan_schedule(connection, store.clock, id, pipeline=config.pipeline, timing=timing)
         for id in known.keys() - wanted.keys():
             delete_schedule(connection, id)
 
@@ -93,18 +92,30 @@ def timing_of(config: ScheduleConfig) -> Schedule:
     )
 
 
-def fill_macros(value: Any, *, due_at: int, now: int, index: int) -> Any:  # noqa: ANN401 - any JSON value
-    """Fill KFP's macros for recurring runs: ``[[ScheduledTime]]``, ``[[CurrentTime]]`` and ``[[Index]]``."""
+def macros_of(*, due_at: int, now: int, index: int) -> dict[str, str]:
+    """Return what KFP's macros for recurring runs stand for in one run."""
+    times = {"[[ScheduledTime]]": due_at, "[[CurrentTime]]": now}
+    return {
+        **{macro: to_datetime(time).strftime("%Y%m%d%H%M%S") for macro, time in times.items()},
+        "[[Index]]": str(index),
+    }
+
+
+def fill_macros(parameters: Mapping[str, Any], macros: Mapping[str, str]) -> dict[str, Any]:
+    """Replace macros in the texts of a JSON object, at every depth."""
+    return {name: _fill(value, macros) for name, value in parameters.items()}
+
+
+def _fill(value: object, macros: Mapping[str, str]) -> object:
     if isinstance(value, dict):
-        return {name: fill_macros(item, due_at=due_at, now=now, index=index) for name, item in value.items()}
+        return fill_macros(value, macros)
     if isinstance(value, list):
-        return [fill_macros(item, due_at=due_at, now=now, index=index) for item in value]
+        return [_fill(item, macros) for item in value]
     if not isinstance(value, str):
         return value
-    times = {"[[ScheduledTime]]": due_at, "[[CurrentTime]]": now}
-    for macro, time in times.items():
-        value = value.replace(macro, to_datetime(time).strftime("%Y%m%d%H%M%S"))
-    return value.replace("[[Index]]", str(index))
+    for macro, text in macros.items():
+        value = value.replace(macro, text)
+    return value
 
 
 def _fire(store: Store, found: StoredSchedule, now: int) -> int:
@@ -177,7 +188,8 @@ def _make(store: Store, create_run: CreateRun, firing: Firing) -> str:
     with store.database.read() as connection:
         found = get_schedule(connection, firing.schedule_id)
         index = count_firings(connection, firing.schedule_id)
-    parameters = fill_macros(found.parameters, due_at=firing.due_at, now=store.clock.now_ms(), index=index)
+    macros = macros_of(due_at=firing.due_at, now=store.clock.now_ms(), index=index)
+    parameters = fill_macros(found.parameters, macros)
     try:
         return create_run(found, parameters, firing.event)
     except MainspringError as error:

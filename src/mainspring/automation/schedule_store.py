@@ -97,20 +97,24 @@ def list_schedules(
     return [_schedule(row) for row in connection.execute(query).mappings()]
 
 
-def change_schedule(connection: sa.Connection, clock: Clock, id: str, **changes: Any) -> None:  # noqa: ANN401 - columns
-    """Change columns of a schedule."""
-    values = {name: msgspec.to_builtins(value) for name, value in changes.items()}
-    connection.execute(sa.update(table).where(table.c.id == id).values(**values, updated_at=clock.now_ms()))
+def replan_schedule(connection: sa.Connection, clock: Clock, id: str, *, pipeline: str, timing: Schedule) -> None:
+    """Give a schedule another pipeline or timing; what the new timing would have made due before now is not due."""
+    now = clock.now_ms()
+    values = {"pipeline": pipeline, "timing": msgspec.to_builtins(timing), "last_due": now, "updated_at": now}
+    connection.execute(sa.update(table).where(table.c.id == id).values(values))
 
 
 def set_state(connection: sa.Connection, clock: Clock, id: str, state: State) -> StoredSchedule:
     """Pause a schedule, or let it go on: what was due while it was paused is made up for only if it catches up."""
     found = get_schedule(connection, id)
-    if found.state != state:
-        change_schedule(connection, clock, found.id, state=state)
-        if state == "ENABLED" and not found.timing.catch_up:
-            connection.execute(sa.update(table).where(table.c.id == found.id).values(last_due=clock.now_ms()))
-    return get_schedule(connection, found.id)
+    if found.state == state:
+        return found
+    now = clock.now_ms()
+    forgets = state == "ENABLED" and not found.timing.catch_up
+    changed = msgspec.structs.replace(found, state=state, updated_at=now, last_due=now if forgets else found.last_due)
+    values = {"state": changed.state, "updated_at": changed.updated_at, "last_due": changed.last_due}
+    connection.execute(sa.update(table).where(table.c.id == found.id).values(values))
+    return changed
 
 
 def delete_schedule(connection: sa.Connection, id: str) -> None:

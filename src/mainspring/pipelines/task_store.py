@@ -25,6 +25,7 @@ def task_environment(settings: ResolvedSettings, *, tracking_url: str) -> dict[s
         f"{ENVIRONMENT_PREFIX}CLOCK": settings.clock_spec,
         f"{ENVIRONMENT_PREFIX}SEED": str(values.seed),
         "MLFLOW_TRACKING_URI": tracking_url,
+        "MLFLOW_REGISTRY_URI": tracking_url,
         "MLFLOW_TRACKING_TOKEN": values.token,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

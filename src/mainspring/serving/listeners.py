@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import ipaddress
 import socket
+import struct
+import sys
 
 from mainspring.core import InvalidInput, Unavailable
 
 _BACKLOG = 2_048
+HANDSHAKE_SECONDS = 0.1
+"""How long those may take who had begun to connect when `turn_away` was called."""
+_SO_ATTACH_FILTER = 26
+_TURN_AWAY = (  # classic BPF (Documentation/networking/filter.rst): code, jump if true, jump if false, operand
+    (0x30, 0, 0, 13),  # load the byte of TCP's flags
+    (0x45, 0, 1, 0x02),  # is SYN among them?
+    (0x06, 0, 0, 0),  # then drop the packet,
+    (0x06, 0, 0, 0xFFFFFFFF),  # else keep it
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -28,6 +41,22 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise InvalidInput(f"{port} is not a port.", hint="Use 0 to 65535.") from error
     return listener
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Ignore who begins to connect from now on; who has begun is still let in, by every process with this socket.
+
+    Closing a listener resets the connections that wait to be accepted, though to their clients they are open and
+    perhaps have been written to. Ignored clients try again a second later and are refused, or find another server.
+    Only Linux can do this; elsewhere the few who come between the last accept and the close are reset.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in _TURN_AWAY)
+    held = ctypes.create_string_buffer(program, len(program))
+    described = struct.pack("HP", len(_TURN_AWAY), ctypes.addressof(held))
+    with contextlib.suppress(OSError):  # a sandbox without filters
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
 
 
 def is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from mainspring.serving.app import App, AppOptions
 from mainspring.serving.deployment import write_atomically, write_deployment
 from mainspring.serving.door import Door
 from mainspring.serving.endpoint import Endpoint, EndpointOptions
-from mainspring.serving.listeners import is_loopback, listen
+from mainspring.serving.listeners import HANDSHAKE_SECONDS, is_loopback, listen, turn_away
 from mainspring.serving.repository import Repository, describe_folder
 from mainspring.serving.sharing import Sharing
 from mainspring.serving.threads import run_in_thread
@@ -126,6 +126,11 @@ class _Process:
         door.open(self.listener.dup())
         await self.stopping.wait()
         await asyncio.sleep(self.options.prestop_seconds)
+        if self.options.worker < 0:
+            turn_away(self.listener)
+            await asyncio.sleep(HANDSHAKE_SECONDS)
+        else:  # it is for the supervisor to turn away: to replace this worker alone, nobody is
+            await asyncio.sleep(3 * HANDSHAKE_SECONDS)
         self.listener.close()
         door.stop_accepting()
         await door.drain(_GRACE_SECONDS)

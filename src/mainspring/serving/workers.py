@@ -20,6 +20,7 @@ from functools import partial
 from time import monotonic, sleep
 
 from mainspring.core import Refused, Unavailable
+from mainspring.serving.listeners import turn_away
 from mainspring.serving.server import ServeOptions, announce, bind, deploy_folder
 from mainspring.serving.sharing import fold, metrics_path, ready_path, workers_folder
 
@@ -186,11 +187,13 @@ class _Supervisor:
 
     def _stop(self) -> None:
         """Drain every worker; end those that will not go in time."""
-        self._listener.close()  # the last worker to close it ends the queue of those that wait to be accepted
         everyone = [*self._workers, *self._leaving]
         for worker in everyone:
             if worker.process.poll() is None:
                 worker.process.terminate()
+        sleep(self._options.prestop_seconds)
+        turn_away(self._listener)  # the workers accept for a little longer than this
+        self._listener.close()
         end = monotonic() + _STOP_SECONDS
         for worker in everyone:
             try:

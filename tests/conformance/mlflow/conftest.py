@@ -155,8 +155,6 @@ def mlflow(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     yield module
     while module.active_run():
         module.end_run()
-    module.set_tracking_uri(None)
-    module.set_registry_uri(None)
 
 
 @pytest.fixture

@@ -146,10 +146,10 @@ def _set_state(store: Store, call: Call, state: State) -> dict[str, Any]:
     return {}
 
 
-def _number(value: Any, name: str) -> int:  # noqa: ANN401 - the API writes 64-bit numbers as text
+def _number(value: object, name: str) -> int:
     try:
-        return int(value)
-    except (TypeError, ValueError) as error:
+        return msgspec.convert(value, int, strict=False)
+    except msgspec.ValidationError as error:
         raise InvalidInput(f"{name} is {value!r}, not a whole number.") from error
 
 

@@ -11,7 +11,7 @@ import msgspec
 from starlette.routing import BaseRoute, Match
 
 from mainspring import tracking
-from mainspring.api.boundary import ROUTE, ClientGone, Receive, Scope, Send, explain_failure, send_json
+from mainspring.api.boundary import ROUTE, ClientGone, Receive, Scope, Send, send_json
 from mainspring.api.errors import NotSupported, UnknownEndpoint
 from mainspring.api.mlflow.entities import file_message
 from mainspring.api.mlflow.mirror import mirror_file, remove_mirrored
@@ -47,14 +47,6 @@ class ArtifactRoute(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        try:
-            await self._answer(scope, receive, send)
-        except ClientGone:
-            return
-        except Exception as error:  # noqa: BLE001 - the request boundary
-            await send_json(send, *explain_failure(error))
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind, slash, path = scope["path"].split("/mlflow-artifacts/", 1)[1].partition("/")
         method = scope["method"]
         if kind == "mpu":

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio.to_thread
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from mainspring import registry, tracking
-from mainspring.api.boundary import explain_failure
 from mainspring.api.mlflow.artifacts import file_headers
 from mainspring.api.mlflow.mirror import mirror_file
 from mainspring.api.mlflow.places import check_relative_path, find_file, write_local
@@ -43,19 +42,14 @@ class _Upload:
 
     async def answer(self, request: Request) -> Response:
         """Store the body at the path."""
-        try:
-            run_id, path = request.query_params.get("run_uuid", ""), request.query_params.get("path", "")
-            if not run_id:
-                raise InvalidInput("Request must specify run_uuid.")
-            if not path:
-                raise InvalidInput("Request must specify path.")
-            path = check_relative_path(path)
-            data = await _read_body(request)
-            await anyio.to_thread.run_sync(self._keep, run_id, path, data)
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception as error:  # noqa: BLE001 - the request boundary
-            return _failure(error)
+        run_id, path = request.query_params.get("run_uuid", ""), request.query_params.get("path", "")
+        if not run_id:
+            raise InvalidInput("Request must specify run_uuid.")
+        if not path:
+            raise InvalidInput("Request must specify path.")
+        path = check_relative_path(path)
+        data = await _read_body(request)
+        await anyio.to_thread.run_sync(self._keep, run_id, path, data)
         return Response(b"{}", media_type=_JSON)
 
     def _keep(self, run_id: str, path: str, data: bytes) -> None:
@@ -85,10 +79,7 @@ async def _read_body(request: Request) -> bytes:
 
 def _route(store: Store, path: str, find: Callable[[Store, Request], tuple[Path, str]]) -> Route:
     def answer(request: Request) -> Response:
-        try:
-            found, name = find(store, request)
-        except Exception as error:  # noqa: BLE001 - the request boundary
-            return _failure(error)
+        found, name = find(store, request)
         return FileResponse(found, headers={key.decode(): value.decode() for key, value in file_headers(name)})
 
     return Route(path, answer, methods=["GET"])
@@ -123,8 +114,3 @@ def _path(request: Request, name: str) -> str:
     if not path:
         raise InvalidInput(f"Missing value for required parameter '{name}'.")
     return path
-
-
-def _failure(error: Exception) -> Response:
-    status, body = explain_failure(error)
-    return Response(body, status, media_type=_JSON)

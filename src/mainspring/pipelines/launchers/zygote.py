@@ -31,6 +31,7 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CLEANUP_SECONDS = 10.0
+_SHELL_VARIABLES = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MAINSPRING_URL")
 _LIBRARY = ctypes.CDLL(None)
 _prctl = _LIBRARY.prctl  # looked up here, once: what a fork does by itself costs it page faults
 
@@ -45,6 +46,7 @@ def main(preload: list[str]) -> None:
     signal.set_wakeup_fd(trigger, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _forget_the_shell()
     _send(out, {"ready": _preload(preload)})
     _log_to_stdout()
     gc.collect()
@@ -52,9 +54,15 @@ def main(preload: list[str]) -> None:
     Nursery(out, wakeup).serve()
 
 
+def _forget_the_shell() -> None:
+    """Drop what the shell says of where and to what to log: a task is told by its run."""
+    os.environ["_KFP_RUNTIME"] = "true"
+    for name in _SHELL_VARIABLES:
+        os.environ.pop(name, None)
+
+
 def _preload(modules: list[str]) -> dict[str, str]:
     """Import KFP's executor and what tasks will want; return what could not be imported, and why."""
-    os.environ["_KFP_RUNTIME"] = "true"
     missing = {}
     for name in ["kfp.dsl.executor", *modules]:
         try:
