@@ -89,8 +89,10 @@ def is_alive(pid):
 
 
 @pytest.fixture(scope="module")
-def process_launcher():
+def process_launcher(tmp_path_factory):
+    """A launcher whose zygote is warm: before it is, tasks are sent only while somebody waits."""
     launcher = ProcessLauncher()
+    Desk(launcher, tmp_path_factory.mktemp("warm")).run(function("return ''"))
     yield launcher
     launcher.close()
 
