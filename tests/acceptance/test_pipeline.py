@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -23,13 +24,21 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 
 def cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=180, check=False)
+    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=600, check=False)
 
 
 def run_id_in(output: str) -> str:
     found = re.search(r"^run (\S+)$", output, re.MULTILINE)
     assert found, output
     return found[1]
+
+
+def until_named(lines: Iterable[str]) -> Iterator[str]:
+    """Return the lines up to the one that names the run: a slow machine may have something to say before."""
+    for line in lines:
+        yield line
+        if line.startswith("run "):
+            return
 
 
 def tasks_of(folder: Path, run_id: str) -> dict[str, TaskRun]:
@@ -86,11 +95,11 @@ def test_after_kill_9_in_the_middle_finished_tasks_do_not_run_again(own_demo: An
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        run_id = run_id_in(process.stdout.readline())
-        deadline = monotonic() + 60
+        run_id = run_id_in("".join(until_named(process.stdout)))
+        deadline = monotonic() + 120
         while tasks_of(folder, run_id)["train"].state != "RUNNING":
-            assert monotonic() < deadline
-            assert process.poll() is None
+            assert monotonic() < deadline, f"train did not start: {tasks_of(folder, run_id)}"
+            assert process.poll() is None, process.stdout.read()
             sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
     before = tasks_of(folder, run_id)

@@ -36,7 +36,7 @@ def wait(path: str, seconds: float) -> str:
     return "waited"
 
 @dsl.pipeline
-def sums(x: int = 1, switch: str = "/nonexistent") -> int:
+def sums(x: int = 1, switch: str = "/nonexistent/switch") -> int:
     with dsl.ParallelFor([1, 2, 3]) as item:
         double(x=item)
     return guarded(x=double(x=x).output, switch=switch).output
@@ -103,6 +103,10 @@ def test_a_compiled_file_runs_and_answers_with_one_json_object(folder: Path, tmp
     assert "| doubling 20" in logs.stdout
     listed = cli(folder, "--home", home, "pipelines", "list")
     assert id in listed.stdout
+    listed = cli(folder, "--home", home, "pipelines", "list", "--json")
+    found = {run["run_id"]: run for run in json.loads(listed.stdout)}
+    assert found[id]["state"] == "SUCCEEDED"
+    assert found[id]["started"] <= found[id]["ended"]
 
 
 def test_a_failed_run_says_so_and_retry_mends_it(folder: Path, tmp_path: Path) -> None:
@@ -137,10 +141,10 @@ def test_cancel_from_another_process_stops_the_step(folder: Path, tmp_path: Path
             sleep(0.05)
         canceled = cli(folder, "--home", home, "cancel", run_id)
         assert canceled.returncode == 0, canceled.stderr
-        process.wait(30)
+        process.wait(60)
         assert process.returncode == 8
         assert f"Run {run_id} was canceled" in (process.stderr.read() if process.stderr else "")
-    output, _ = follower.communicate(timeout=30)
+    output, _ = follower.communicate(timeout=90)
     assert "wait | waiting" in output
     stat = Path(f"/proc/{pid_file.read_text()}/stat")
     assert not stat.exists()
@@ -157,7 +161,7 @@ def test_after_kill_9_resume_goes_on_and_a_worker_runs_a_detached_run(folder: Pa
             assert monotonic() < deadline, shown
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(20) == 0
+        assert worker.wait(60) == 0
 
     command = [sys.executable, "-m", "mainspring", "--home", home, "run", "pipes.py:waiting"]
     command += ["-p", f"path={pid_file}", "-p", "seconds=1.0"]
@@ -176,7 +180,7 @@ def test_after_kill_9_resume_goes_on_and_a_worker_runs_a_detached_run(folder: Pa
     ("arguments", "parts"),
     [
         (("sums.yaml", "-p", "y=1"), ["has no parameter 'y'", "Its parameters: switch, x"]),
-        (("sums.yaml", "-p", "x=one"), ["parameter 'x': one is not a whole number"]),
+        (("sums.yaml", "-p", "x=one"), ["parameter 'x': \"one\" is not a whole number"]),
         (("missing.yaml",), ["There is no file missing.yaml"]),
         (("pipes.py",), ["defines: ", "sums, waiting"]),
         (("broken.yaml",), ["malformed", "$.root"]),

@@ -22,7 +22,7 @@ from mainspring.db import open_database
 from mainspring.pipelines import list_tasks
 
 
-def until(true: Callable[[], object], seconds: float = 30.0) -> bool:
+def until(true: Callable[[], object], seconds: float = 90.0) -> bool:
     deadline = monotonic() + seconds
     while monotonic() < deadline:
         if true():
@@ -34,7 +34,7 @@ def until(true: Callable[[], object], seconds: float = 30.0) -> bool:
 def fetch(url: str, body: object = None) -> tuple[int, bytes]:
     request = Request(url, json.dumps(body).encode() if body else None, {"Content-Type": "application/json"})
     try:
-        with urlopen(request, timeout=5) as response:
+        with urlopen(request, timeout=30) as response:
             return response.status, response.read()
     except (URLError, OSError) as error:
         return getattr(error, "code", 0), b""
@@ -63,7 +63,7 @@ def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(60)
 
 
 def test_everything_starts_answers_and_stops_together(own_demo: Any) -> None:

@@ -50,7 +50,7 @@ class Server:
     def start(self) -> Server:
         self.state.unlink(missing_ok=True)
         self.process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(self.folder), json.dumps(self.flags)])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.state.exists():
             assert self.process.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server did not start"
@@ -66,14 +66,14 @@ class Server:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
     def call(self, method: str, path: str, body: object = None, *, raw: bytes | None = None, **headers: str):
         """Return status, headers and decoded body of one request."""
         data = raw if raw is not None else json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 status, found, content = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             status, found, content = error.code, error.headers, error.read()

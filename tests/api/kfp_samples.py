@@ -33,6 +33,23 @@ def need(path: str):
         raise ValueError("the file is not there")
 
 
+@dsl.component
+def write(out: dsl.Output[dsl.Dataset]):
+    with open(out.path, "w") as file:  # noqa: PTH123
+        file.write("hello")
+
+
+@dsl.component
+def read(data: dsl.Input[dsl.Dataset]) -> str:
+    with open(data.path) as file:  # noqa: PTH123
+        return file.read()
+
+
+@dsl.pipeline(name="files")
+def files():
+    read(data=write().outputs["out"])
+
+
 @dsl.pipeline(name="adder")
 def adder(a: int = 1) -> int:
     first = add(a=a, b=1)

@@ -20,7 +20,7 @@ PATHS = [
 def raw_call(server, method: str, path: str, body: bytes | None = None, **headers: str):
     """Send a request without any cleaning of its path."""
     host, port = server.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name.replace("_", "-"), value)

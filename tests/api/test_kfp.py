@@ -30,7 +30,7 @@ class House:
             self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     def url(self):
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while not self.state.is_file():
             assert self.processes[0].poll() is None, (self.folder / "server.log").read_text()
             assert time.monotonic() < deadline, "the server did not start"
@@ -41,7 +41,7 @@ class House:
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,11 @@ def compiled(samples, tmp_path_factory):
     return folder
 
 
-def wait_for_state(client, run_id, *states, timeout=40):
+def predicate(operation, key, **value):
+    return json.dumps({"predicates": [{"operation": operation, "key": key, **value}]})
+
+
+def wait_for_state(client, run_id, *states, timeout=90):
     deadline = time.monotonic() + timeout
     while (run := client.get_run(run_id)).state not in states:
         assert time.monotonic() < deadline, run.state
@@ -130,7 +134,7 @@ def test_pipelines_and_their_versions_are_kept_and_run(client, compiled):
         archive.write(compiled / "adder.yaml", "pipeline.yaml")
     version = client.upload_pipeline_version(str(packed), "second", pipeline_id=pipeline.pipeline_id)
     versions = client.list_pipeline_versions(pipeline.pipeline_id).pipeline_versions
-    assert [found.display_name for found in versions] == ["second", "sums"]
+    assert [found.display_name for found in versions] == ["sums", "second"]
     found = client.get_pipeline_version(pipeline.pipeline_id, version.pipeline_version_id)
     assert found.pipeline_spec["pipelineInfo"]["name"] == "adder"
     experiment = client.create_experiment("versions")
@@ -144,6 +148,9 @@ def test_pipelines_and_their_versions_are_kept_and_run(client, compiled):
     listed = client.list_runs(experiment_id=experiment.experiment_id).runs
     assert [item.run_id for item in listed] == [run.run_id]
     client.delete_pipeline_version(pipeline.pipeline_id, version.pipeline_version_id)
+    with pytest.raises(Exception, match="still has 1 version"):
+        client.delete_pipeline(pipeline.pipeline_id)
+    client.delete_pipeline_version(pipeline.pipeline_id, versions[0].pipeline_version_id)
     client.delete_pipeline(pipeline.pipeline_id)
     assert client.get_pipeline_id("sums") is None
 
@@ -158,8 +165,13 @@ def test_lists_come_in_pages(client):
         token = page.next_page_token
         if not token:
             break
-    assert [name for name in names if name.startswith("page-")] == [f"page-{n}" for n in (4, 3, 2, 1, 0)]
+    assert [name for name in names if name.startswith("page-")] == [f"page-{n}" for n in range(5)]
     assert len(names) == len(set(names))
+    wanted = predicate("IS_SUBSTRING", "display_name", string_value="PAGE-")
+    page = client.list_experiments(page_size=2, sort_by="display_name desc", filter=wanted)
+    assert ([item.display_name for item in page.experiments], page.total_size) == (["page-4", "page-3"], 5)
+    page = client.list_experiments(page_size=9, page_token=page.next_page_token)
+    assert [item.display_name for item in page.experiments] == ["page-2", "page-1", "page-0"]
 
 
 def test_a_run_is_terminated(client, compiled, tmp_path):
@@ -204,7 +216,7 @@ def test_a_recurring_run_runs_again_and_again_until_it_is_disabled(client, compi
         params={"path": str(tmp_path / "notes"), "text": "[[ScheduledTime]] [[Index]]"},
     )  # fmt: skip
     assert (made.status, made.trigger.periodic_schedule.interval_second) == ("ENABLED", "1")
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     lines = []
     while len(lines) < 2:
         assert time.monotonic() < deadline, "it did not run twice"
@@ -220,6 +232,116 @@ def test_a_recurring_run_runs_again_and_again_until_it_is_disabled(client, compi
     assert [(item.display_name, item.mode) for item in listed] == [("every second", "ENABLE")]
     client.delete_recurring_run(made.recurring_run_id)
     assert not client.list_recurring_runs(experiment_id=experiment.experiment_id).recurring_runs
+
+
+def test_an_experiment_that_is_put_away_takes_its_runs_and_recurring_runs_along(client, compiled):
+    experiment = client.create_experiment(" with spaces ").experiment_id
+    assert client.create_experiment(" with spaces ").experiment_id == experiment
+    package = str(compiled / "adder.yaml")
+    run_id = client.create_run_from_pipeline_package(package, experiment_id=experiment).run_id
+    recurring = client.create_recurring_run(
+        experiment, "daily", cron_expression="0 0 6 * * ?", pipeline_package_path=package
+    ).recurring_run_id
+    finish(client, run_id)
+    client.archive_experiment(experiment)
+    assert client.get_experiment(experiment).storage_state == "ARCHIVED"
+    assert client.get_run(run_id).storage_state == "ARCHIVED"
+    assert client.get_recurring_run(recurring).status == "DISABLED"
+    with pytest.raises(Exception, match="in an experiment that is archived") as caught:
+        client.unarchive_run(run_id)
+    assert (caught.value.status, json.loads(caught.value.body)["code"]) == (400, 9)
+    client.unarchive_experiment(experiment)
+    client.unarchive_run(run_id)
+    archived = predicate("EQUALS", "storage_state", string_value="ARCHIVED")
+    assert client.list_runs(experiment_id=experiment, filter=archived).runs is None
+    assert client.get_recurring_run(recurring).status == "DISABLED"
+    client.delete_experiment(experiment)
+    assert client.get_run(run_id).experiment_id == experiment
+    with pytest.raises(Exception, match="There is no experiment"):
+        client.list_runs(experiment_id=experiment)
+    with pytest.raises(Exception, match="default experiment cannot be deleted"):
+        client.delete_experiment(client.get_experiment(experiment_name="Default").experiment_id)
+
+
+def test_a_deleted_run_is_stopped(client, compiled, house, tmp_path):
+    path = tmp_path / "never"
+    started = client.create_run_from_pipeline_package(str(compiled / "waits.yaml"), arguments={"path": str(path)})
+    wait_for_state(client, started.run_id, "RUNNING")
+    client.delete_run(started.run_id)
+    words = [sys.executable, "-m", "mainspring", "--project", str(house.folder), "graph", started.run_id]
+    deadline = time.monotonic() + 90
+    while "canceled" not in (shown := subprocess.run(words, capture_output=True, check=True, text=True).stdout):
+        assert time.monotonic() < deadline, shown
+
+
+def test_the_artifacts_and_the_history_of_tasks_are_told(client, samples):
+    run = finish(client, client.create_run_from_pipeline_func(samples.files, arguments={}).run_id)
+    tasks = {task.display_name: task for task in run.run_details.task_details}
+    [made] = tasks["write"].outputs["out"].artifact_ids
+    assert tasks["read"].inputs["data"].artifact_ids == [made]
+    assert tasks["read"].execution_id
+    assert [entry.state for entry in tasks["read"].state_history] == ["RUNNING", "SUCCEEDED"]
+
+
+def test_a_run_on_another_server_of_ours_is_mirrored_with_its_artifacts(house, samples, tmp_path):
+    """Our own engine for Kubeflow, against our own server: what it says is enough to follow it."""
+    from kfp import compiler
+
+    compiler.Compiler().compile(samples.files, str(tmp_path / "files.yaml"))
+    (tmp_path / "mainspring.yaml").write_text("project: p\n")
+    ours = [sys.executable, "-m", "mainspring", "--project", str(tmp_path)]
+    words = ["run", str(tmp_path / "files.yaml"), "--on", "kubeflow", "--remote", f"host={house.url()}", "--json"]
+    done = subprocess.run([*ours, *words], capture_output=True, text=True, check=True)
+    document = json.loads(done.stdout)
+    assert document["state"] == "SUCCEEDED"
+    from mainspring import lineage
+    from mainspring.core.project import load_project
+    from mainspring.core.settings import resolve_settings
+    from mainspring.pipelines import list_tasks
+
+    store = lineage.open_store(resolve_settings(tmp_path), load_project(tmp_path))
+    with store.database.read() as connection:
+        tasks = {task.name: task for task in list_tasks(connection, document["run_id"])}
+        [made] = lineage.edges_of(connection, tasks["write"].execution_id)
+        [used] = lineage.edges_of(connection, tasks["read"].execution_id)
+    store.close()
+    assert made.artifact.id == used.artifact.id
+    assert (made.kind, used.kind, made.artifact.type) == ("OUTPUT", "INPUT", "system.Dataset")
+    assert made.artifact.uri
+
+
+def test_what_a_recurring_run_started_keeps_its_place_when_that_is_deleted(client, compiled, tmp_path):
+    experiment = client.create_experiment("deleted schedule").experiment_id
+    made = client.create_recurring_run(
+        experiment, "once", interval_second=1, pipeline_package_path=str(compiled / "notes.yaml"),
+        params={"path": str(tmp_path / "notes")},
+    ).recurring_run_id  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not client.list_runs(experiment_id=experiment).runs:
+        assert time.monotonic() < deadline, "it did not run"
+        time.sleep(0.1)
+    client.disable_recurring_run(made)
+    before = client.list_runs(experiment_id=experiment, sort_by="created_at desc").runs
+    client.delete_recurring_run(made)
+    after = client.list_runs(experiment_id=experiment, sort_by="created_at desc").runs
+    assert [run.run_id for run in after] == [run.run_id for run in before]
+    assert {(run.recurring_run_id, run.display_name.split()[0]) for run in after} == {(made, "once")}
+
+
+def test_a_recurring_run_whose_runs_could_not_start_is_refused(client, compiled):
+    experiment = client.create_experiment("refused").experiment_id
+    package = str(compiled / "adder.yaml")
+    for problem, options in (
+        ("no parameter 'z'", {"interval_second": 60, "params": {"z": 1}}),
+        ("not a whole number", {"interval_second": 60, "params": {"a": "[[Index]]"}}),
+        ("a hundred years", {"interval_second": 10**18}),
+    ):
+        with pytest.raises(Exception, match=problem):
+            client.create_recurring_run(experiment, "j", pipeline_package_path=package, **options)
+    made = client.create_recurring_run(experiment, "named", interval_second=3600, pipeline_package_path=package)
+    with pytest.raises(Exception, match="There is no schedule 'named'"):
+        client.delete_recurring_run("named")
+    client.delete_recurring_run(made.recurring_run_id)
 
 
 def test_a_cron_schedule_is_kept_as_it_was_given(client, compiled):
@@ -240,7 +362,7 @@ def ask(house, method, path, body=None, content_type="application/json"):
         house.url() + "/apis/v2beta1" + path, data=data, method=method, headers={"content-type": content_type}
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
@@ -262,6 +384,17 @@ SPEC = {"pipelineInfo": {"name": "x"}, "root": {}}
         ("POST", "/runs/nope:terminate", None, 404),
         ("GET", "/runs?filter=%7B", None, 400),
         ("GET", "/runs?page_token=x", None, 400),
+        ("GET", "/runs?page_size=x", None, 400),
+        ("GET", "/runs?sort_by=nothing", None, 400),
+        ("GET", "/runs?experiment_id=nope", None, 404),
+        ("GET", "/runs/a/b/c", None, 404),
+        ("PATCH", "/runs", {}, 404),
+        ("POST", "/runs", {"pipeline_spec": SPEC, "display_name": "x" * 600}, 400),
+        ("POST", "/experiments", {"display_name": "a\x00b"}, 400),
+        ("POST", "/experiments", {"display_name": " "}, 400),
+        ("POST", "/experiments", {"display_name": "Default"}, 409),
+        ("POST", "/pipelines/create", {"pipeline_version": {"package_url": {"pipeline_url": "http://x/y"}}}, 400),
+        ("POST", "/pipelines/upload_version", b"x", 400),
         ("POST", "/experiments", {"display_name": ""}, 400),
         ("POST", "/experiments", {"display_name": 7}, 400),
         ("GET", "/experiments/nope", None, 404),
@@ -274,7 +407,7 @@ def test_what_a_client_gets_wrong_is_answered_with_what_is_wrong(house, method, 
     found, document = ask(house, method, path, body)
     assert found == status, document
     assert document["message"]
-    assert document["code"] == {400: 3, 404: 5}[status]
+    assert document["code"] == {400: 3, 404: 5, 409: 6}[status]
 
 
 def test_schedules_that_cannot_be_are_refused(house, compiled):
@@ -295,6 +428,11 @@ def test_an_upload_that_is_no_pipeline_is_refused(house):
             house, "POST", "/pipelines/upload", body + content + b"\r\n--B--\r\n", "multipart/form-data; boundary=B"
         )
 
-    for name, content in (("p.yaml", b"- 1"), ("p.yaml", b"{{"), ("p.zip", b"PK"), ("p.tar.gz", b"\x1f\x8b")):
+    spread = "".join(f"b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    bomb = f"pipelineInfo: {{name: x}}\nroot: {{dag: {{tasks: {{}}}}}}\na: &a0 [x, x]\n{spread}".encode()
+    for name, content in (
+        ("p.yaml", b"- 1"), ("p.yaml", b"{{"), ("p.zip", b"PK"), ("p.tar.gz", b"\x1f\x8b"), ("p.yaml", bomb),
+        ("p.yaml", b"a: &a [*a]"), ("p.json", b'{"a":' * 20_000), ("p.json", b'{"pipelineSpec": 3}'),
+    ):  # fmt: skip
         status, document = upload(name, content)
         assert status == 400, document

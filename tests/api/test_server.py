@@ -118,7 +118,7 @@ def test_open_binding_needs_a_token(host: str) -> None:
 def test_events_are_paged_and_streamed(server, server_store) -> None:
     server.mlflow("POST", "registered-models/create", {"name": "streamed"})
     page = server.call("GET", "/api/v1/events?limit=1000")[2]
-    with urllib.request.urlopen(f"{server.url}/api/v1/events/stream?after={page['next']}", timeout=10) as stream:
+    with urllib.request.urlopen(f"{server.url}/api/v1/events/stream?after={page['next']}", timeout=30) as stream:
         with server_store.database.write() as connection:
             id = record_event(connection, server_store.clock, "alert.raised", source="test", subject="x", data={"a": 1})
         lines = []

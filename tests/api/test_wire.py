@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import uuid
 
 import pytest
@@ -141,10 +143,28 @@ def test_a_batch_is_all_or_nothing(server) -> None:
     body = {
         "run_id": run_id,
         "metrics": [{"key": "m", "value": 1, "timestamp": 1}],
-        "tags": [{"key": "t", "value": "x" * 8001}],
+        "tags": [{"key": "t$", "value": "x"}],
     }
     assert server.mlflow("POST", "runs/log-batch", body)[0] == 400
     assert "metrics" not in server.mlflow("GET", f"runs/get?run_id={run_id}")[1]["run"]["data"]
+
+
+def test_a_download_whose_bytes_go_missing_is_cut_off(own_server) -> None:
+    """The client must see an error: the connection closes before the promised length was sent."""
+    own_server.start()
+    size, path = 32 << 20, "/api/2.0/mlflow-artifacts/artifacts/big.bin"
+    assert own_server.call("PUT", path, raw=bytes(size))[0] == 200
+    blobs = (own_server.folder / ".mainspring" / "blobs").rglob("*")
+    blob = max((file for file in blobs if file.is_file()), key=lambda file: file.stat().st_size)
+    connection = http.client.HTTPConnection(own_server.url.removeprefix("http://"), timeout=20)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.length) == (200, size)
+    blob.chmod(0o600)
+    os.truncate(blob, size // 2)  # while the server waits for its slow client
+    with pytest.raises(http.client.IncompleteRead):
+        answer.read()
+    connection.close()
 
 
 def test_history_is_paged_on_request(server) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mainspring.automation.recurring import fill_macros, fire_schedules, macros_of
+from mainspring.automation.macros import Macros
+from mainspring.automation.recurring import fire_schedules
 from mainspring.automation.schedule_store import (
     count_firings,
     delete_schedule,
@@ -205,8 +206,43 @@ def test_what_is_no_schedule_is_refused(store):
         delete_schedule(connection, "nope")
 
 
+def test_every_time_of_a_catch_up_has_an_index_of_its_own(store):
+    kfp_schedule(store)
+    runs = Runs(store)
+    store.clock.advance(3 * HOUR)
+    fire_schedules(store, runs)
+    store.clock.advance(HOUR)
+    fire_schedules(store, runs)
+    assert [given["deep"][0]["n"] for _, given in runs.made] == ["run 1", "run 2", "run 3", "run 4"]
+
+
+def test_a_name_that_two_schedules_have_is_not_enough(store):
+    first, second = kfp_schedule(store), kfp_schedule(store)
+    with store.database.write() as connection:
+        with pytest.raises(InvalidInput, match="2 schedules are called 'hourly'") as caught:
+            set_state(connection, store.clock, "hourly", "PAUSED")
+        assert first.id in caught.value.hint
+        assert second.id in caught.value.hint
+        assert set_state(connection, store.clock, second.id, "PAUSED").state == "PAUSED"
+        assert get_schedule(connection, first.id).state == "ENABLED"
+
+
 def test_macros_are_filled_at_every_depth_and_nothing_else_is_touched():
-    given = {"a": ["[[CurrentTime]]", 1, None], "b": "[[Index]]-[[Unknown]]"}
-    assert fill_macros(given, macros_of(due_at=START, now=START + HOUR, index=4)) == {
-        "a": ["20260101010000", 1, None], "b": "4-[[Unknown]]",
+    given = {"a": ["[[CurrentTime]]", 1, None], "b": "[[Index]]-[[Unknown]]", "c": "[[Index.2006]] [[]]"}
+    assert Macros(due_at=START, now=START + HOUR, index=4).fill(given) == {
+        "a": ["20260101010000", 1, None], "b": "4-[[Unknown]]", "c": "[[Index.2006]] [[]]",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("[[ScheduledTime.2006-01-02]]", "2026-01-01"),
+        ("gs://b/[[ScheduledTime.2006/01/02/15-04-05]]/x", "gs://b/2026/01/01/00-00-00/x"),
+        ("[[CurrentTime.Mon Jan 02 15:04:05 MST 2006]]", "Thu Jan 01 01:00:00 UTC 2026"),
+        ("[[CurrentTime.06.002 03PM Z07:00 %Y]]", "26.001 01AM Z %Y"),
+        ("[[ScheduledTime]][[Index]]", "202601010000004"),
+    ],
+)
+def test_a_time_is_written_in_the_layout_it_asks_for(text, filled):
+    assert Macros(due_at=START, now=START + HOUR, index=4).fill({"x": text}) == {"x": filled}

@@ -156,6 +156,30 @@ def test_without_catching_up_only_the_newest_counts():
     assert found == Due(fire=(START + 3 * HOUR,), missed=2, last=START + 3 * HOUR, next=START + 4 * HOUR)
 
 
+@pytest.mark.parametrize(
+    ("changes", "newest", "missed"),
+    [
+        ({"interval_s": 1}, 40 * 24 * HOUR, 1000),
+        ({"interval_s": 7, "start_ms": START + 3}, 40 * 24 * HOUR - 1997, 1000),
+        ({"cron": "@every 1h"}, 40 * 24 * HOUR, 959),
+        ({"cron": "*/5 * * * *"}, 40 * 24 * HOUR, 1000),
+        ({"cron": "0 6 * * *", "time_zone": "Europe/Berlin"}, 39 * 24 * HOUR + 5 * HOUR, 39),
+        ({"interval_s": 60, "end_ms": START + 90_000}, 60_000, 0),
+    ],
+)
+def test_however_much_was_missed_the_one_run_is_for_the_newest_time(changes, newest, missed):
+    now = START + 40 * 24 * HOUR + 500
+    found = due(Schedule(catch_up=False, **changes), START, now)
+    assert (found.fire, found.missed, found.last) == ((START + newest,), missed, START + newest)
+    assert found.next is None or found.next > now
+    assert due(Schedule(catch_up=False, **changes), found.last, now).fire == ()
+
+
+def test_what_lies_beyond_the_calendar_is_never_due():
+    assert next_due(Schedule(interval_s=50 * 366 * 24 * 3600), ms("9999-01-01T00:00:00")) is None
+    assert next_due(Schedule(cron="0 0 1 1 *"), ms("9999-06-01T00:00:00")) is None
+
+
 def test_what_finds_no_room_waits():
     found = due(HOURLY, START, START + 3 * HOUR, running=9)
     assert found.fire == (START + HOUR,)
@@ -194,7 +218,7 @@ def test_a_schedule_may_have_a_number_of_runs():
     "changes",
     [{}, {"cron": "* * * * *", "interval_s": 5}, {"interval_s": -1}, {"cron": "x"}, {"interval_s": 5, "max_runs": 0},
      {"interval_s": 5, "max_concurrent": 0}, {"interval_s": 5, "time_zone": "Nowhere/At_All"},
-     {"interval_s": 5, "start_ms": 5, "end_ms": 5}],
+     {"interval_s": 5, "start_ms": 5, "end_ms": 5}, {"interval_s": 10**18}, {"cron": "@every 99999999h"}],
 )  # fmt: skip
 def test_a_schedule_that_cannot_be_is_refused(changes):
     with pytest.raises(InvalidInput):

@@ -47,7 +47,7 @@ class Server:
         state = self.home / "server.json"
         state.unlink(missing_ok=True)
         self.process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(self.folder), str(self.port)])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not state.exists():
             assert self.process.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server did not start"

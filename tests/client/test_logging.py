@@ -143,7 +143,7 @@ for step in range(3000):
 {end}
 """
     done = program(code, MAINSPRING_HOME=str(server.home))
-    id = done.communicate(timeout=30)[0].strip()
+    id = done.communicate(timeout=90)[0].strip()
     with server.read() as reader:
         assert reader.run(id).status == status
         assert len(reader.metric_history(id, "loss")) == 3000
@@ -304,7 +304,7 @@ def test_the_next_run_sends_what_a_killed_one_left(server: Any, program: Callabl
     left = next((server.home / "spool").glob(f"{id}.*.spool"))
     left.write_bytes(left.read_bytes().replace(DEAD.encode(), b""))  # made for no server in particular
     with client.start_run(home=server.home):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while left.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
     assert not left.exists()

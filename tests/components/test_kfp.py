@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,59 @@ def test_each_component_compiles_and_says_what_every_input_is(name: str, tmp_pat
     command = " ".join(executor["container"]["command"])
     assert "from mainspring import components" in command
     assert "mainspring" in command.partition("pip install")[2]
+
+
+def test_a_pipeline_of_all_steps_needs_nothing_of_the_machine_it_is_compiled_on(tmp_path: Path) -> None:
+    """Each step's image, requirements and source say all: its source runs in an interpreter that knows only those."""
+    import ast
+
+    from kfp import compiler, dsl
+
+    from mainspring.components import kfp as steps
+
+    @dsl.pipeline(name="everything")
+    def everything():
+        data = steps.ingest_files(source="rows.csv")
+        parts = steps.split(data=data.outputs["data"])
+        transform = steps.fit_transform(train=parts.outputs["train"]).outputs["transform"]
+        rows = {"train": parts.outputs["train"], "transform": transform, "target": "y", "task": "binary"}
+        steps.tune(**rows, experiment="e", space={})
+        steps.apply_transform(data=parts.outputs["test"], transform=transform)
+        model = steps.train(**rows, experiment="e")
+        steps.batch_predict(data=parts.outputs["test"], model=model.outputs["model"])
+        report = steps.evaluate(data=parts.outputs["test"], model=model.outputs["model"]).outputs["evaluation"]
+        steps.evaluate_registered(data=parts.outputs["test"], version="models:/m@champion")
+        verdict = steps.gate(candidate=report, model="m").outputs["verdict"]
+        steps.register(name="m", run_id=model.outputs["Output"], verdict=verdict, evaluation=report)
+        steps.deploy(name="m", version="1")
+        steps.validate(profile=steps.profile(data=data.outputs["data"]).outputs["profile"])
+        steps.snapshot(data=data.outputs["data"], dataset="d")
+        steps.ingest_query(query="select 1", files={})
+        steps.ingest_database(url="sqlite://", query="select 1")
+        steps.ingest_bigquery(query="select 1", project="p")
+        steps.run_notebook(path="n.ipynb")
+        steps.run_beam(script="b.py")
+
+    path = tmp_path / "all.yaml"
+    compiler.Compiler().compile(everything, str(path))
+    executors = yaml.safe_load(path.read_text())["deploymentSpec"]["executors"]
+    assert len(executors) == len(NAMES)
+    known = {"kfp", "typing", "mainspring"}
+    for label, executor in executors.items():
+        container = executor["container"]
+        assert container["image"] == "python:3.11", label
+        command = " ".join(container["command"])
+        assert str(Path(__file__).parents[2]) not in command, label
+        installed = " ".join(re.findall(r"pip install ([^&]*)", command))
+        assert re.search(r"'kfp==[0-9.]+'", installed), label
+        assert re.search(r"'mainspring(\[[a-z,]+\])?'", installed), label
+        source = ast.parse(container["command"][-1])
+        imported = {
+            (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name or "").partition(".")[0]
+            for node in ast.walk(source)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        assert imported <= known, (label, imported)
 
 
 def test_each_component_hands_over_all_it_is_given() -> None:

@@ -21,7 +21,7 @@ from mainspring.core.project import load_project
 from mainspring.core.settings import resolve_settings
 from mainspring.delivery import active_rollout, latest_deployment
 from mainspring.lineage import list_events, open_store
-from mainspring.registry import resolve
+from mainspring.registry import resolve, resolve_alias
 from mainspring.serving import read_deployment
 
 
@@ -104,3 +104,26 @@ def test_what_cannot_be_deployed_is_refused(tracking: Path) -> None:
         deploy_version("churn", "1", how="rollout")
     with pytest.raises(NotFound):
         deploy_version("nobody", "1", how="endpoint", endpoint="front")
+
+
+def test_a_rollout_is_what_the_control_loop_would_start(release, tracking: Path) -> None:
+    """The endpoint has to be one of the project; a newer version takes the place of a canary; none is tried twice."""
+    release, _ = release
+    first, second, third = (release(trees)[0] for trees in (3, 9, 15))
+    with pytest.raises(NotFound, match="no endpoint 'shpo'") as caught:
+        deploy_version("churn", first, how="rollout", endpoint="shpo")
+    assert caught.value.hint == "Its endpoints: shop."
+    store = open_store(resolve_settings(tracking), load_project(tracking))
+    with store.database.read() as connection:
+        champion = resolve_alias(connection, "churn", "champion")
+    if champion is None:
+        champion = first
+        deploy_version("churn", first, how="rollout", endpoint="shop")
+    else:
+        champion = champion.version
+    assert "rolls out" in deploy_version("churn", second, how="rollout", endpoint="shop")
+    said = deploy_version("churn", third, how="rollout", endpoint="shop")
+    assert said == f"shop rolls out version {third} against {champion}"
+    said = deploy_version("churn", second, how="rollout", endpoint="shop")
+    assert said == f"shop has tried version {second} before; it is not rolled out again"
+    store.close()

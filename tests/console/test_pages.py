@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from mainspring.console import routes
+from mainspring.console.charts import draw_chart
 from mainspring.console.pages import PAGES
 from mainspring.console.rendering import static_files
 from mainspring.console.responses import HEADERS
@@ -21,9 +22,10 @@ from mainspring.console.views.events import show_events
 from mainspring.console.views.monitors import show_monitor
 from mainspring.console.views.overview import show_overview
 from mainspring.console.views.runs import show_run, show_runs
+from mainspring.console.views.tracking import BANDS, show_tracking_run
 from mainspring.lineage import Store, list_events, record_event
 from mainspring.monitoring import list_windows
-from mainspring.tracking import search_experiments, search_runs
+from mainspring.tracking import Metric, create_experiment, create_run, log_batch, search_experiments, search_runs
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 RUN = "01RUN000000000000000000003"
@@ -264,3 +266,17 @@ def test_a_tampered_model_shows_as_broken_in_the_chain(client):
     why = client.get("/predictions/req-1:1/why.json").json()
     assert why["broken"] >= 1
     assert "does not match" in client.get("/predictions/req-1:1/why").text
+
+
+def test_a_peak_in_a_long_history_is_in_the_curve(empty_store):
+    values = [1.0] * 5_000
+    values[3_333] = 40.0
+    with empty_store.database.write() as connection:
+        run = create_run(connection, empty_store.clock, create_experiment(connection, empty_store.clock, "long"))
+        points = [Metric(key="loss", value=value, timestamp=1, step=step) for step, value in enumerate(values)]
+        log_batch(connection, run.id, metrics=points)
+    view = show_tracking_run(empty_store, run.id)
+    (points,) = [line.points for line in view.curves[0].series]
+    assert len(points) == BANDS
+    assert max(point.high for point in points) == 40.0
+    assert 'class="band' in draw_chart(view.curves[0])

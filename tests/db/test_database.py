@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from mainspring.core import Conflict, InvalidInput, Unavailable
-from mainspring.db import Database, connect, current_revision, migrate, open_database, schema
+from mainspring.db import Database, connect, current_revision, driver_errors, migrate, open_database, schema
 from mainspring.db.tables import metadata
 
 
@@ -163,3 +163,19 @@ def test_metrics_of_an_older_store_move_to_the_new_tables(tmp_path: Path) -> Non
         )
     assert history == [("a", 5, 0, 0.5), ("a", 6, 1, float("inf")), ("b", 7, 2, 1.5)]
     assert newest == [("a", 1, 0.0, 1), ("b", 2, 1.5, 0)]
+
+
+def test_a_write_that_fails_leaves_no_trace_and_the_next_one_goes_on(database: Database) -> None:
+    def write(id: str, then: str) -> None:
+        with database.write_session() as session:
+            session.run("INSERT INTO context (id,type,name,created_at,properties) VALUES (?,'t',?,0,'{}')", (id, id))
+            session.run(then)
+            assert id != "asserted"
+
+    with pytest.raises(driver_errors()):
+        write("broken", "SELECT nothing FROM nowhere")
+    with pytest.raises(AssertionError):
+        write("asserted", "SELECT 1")
+    write("good", "SELECT 1")
+    with database.session() as session:
+        assert session.rows("SELECT id FROM context") == [("good",)]

@@ -90,8 +90,8 @@ def version(number: str) -> SimpleNamespace:
 def put(sqlite_database, blobs, clock, tmp_path, monkeypatch):
     """Deploy versions whose files are not needed here."""
 
-    def materialise(_blobs, found, folder: Path) -> Path:
-        return folder / found.version
+    def materialise(_blobs, digest: str, folder: Path) -> Path:
+        return folder / digest[-1]
 
     monkeypatch.setattr(deployments, "materialise", materialise)
 

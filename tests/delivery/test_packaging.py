@@ -164,11 +164,11 @@ def test_the_entrypoint_serves_the_pinned_model_with_the_platforms_port(package,
         url = _wait(root / "state" / "endpoint.json", process)
         body = json.dumps({"instances": [{"a": 0.9, "b": 0.9}]}).encode()
         request = urllib.request.Request(f"{url}/v1/models/flights_delay:predict", body)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             assert response.headers["x-model-version"] == "7"
             assert json.loads(response.read())["predictions"][0] > 0.5
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     finally:
         (package / "deployment.json").write_bytes(original)
         process.kill()
@@ -177,12 +177,12 @@ def test_the_entrypoint_serves_the_pinned_model_with_the_platforms_port(package,
 
 
 def _wait(path: Path, process: subprocess.Popen) -> str:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if path.exists():
             url = json.loads(path.read_bytes())["url"].replace("0.0.0.0", "127.0.0.1")
             try:
-                with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):
+                with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=30):
                     return url
             except OSError:
                 pass

@@ -90,7 +90,7 @@ def test_a_server_takes_in_what_was_spooled_before_it_started(tmp_path: Path) ->
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while run.spool.exists():
             assert server.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, "the spool is still there"
@@ -100,6 +100,6 @@ def test_a_server_takes_in_what_was_spooled_before_it_started(tmp_path: Path) ->
             assert (reader.run(run.id).status, reader.run(run.id).metrics) == ("FINISHED", {"loss": 0.5})
     finally:
         server.terminate()
-        assert server.wait(20) == 0
+        assert server.wait(60) == 0
     assert (tmp_path / "log").read_text().count("broken.1.spool") == 1
     assert broken.exists()

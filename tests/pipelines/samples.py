@@ -422,16 +422,22 @@ def cleaning(path: str):
 
 @dsl.component
 def effect(folder: str, name: str, before: list) -> str:
-    """Leave a mark, and hold a lock, so that a task that ran more often than recorded, or twice at once, is seen."""
+    """Mark start and end of an attempt, hold a lock so that two at once fail, and leave a process behind that hides."""
     import fcntl
     import os
+    import subprocess
     import time
+
+    def mark(word):
+        with open(f"{folder}/{name}.marks", "a") as file:
+            file.write(f"{word} {os.environ['MAINSPRING_EXECUTION_ID']}\n")
 
     with open(f"{folder}/running/{name}", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with open(f"{folder}/{name}.starts", "a") as file:
-            file.write(f"{os.getpid()}\n")
+        mark("start")
+        subprocess.Popen(["sleep", "300"], cwd="/", start_new_session=True)
         time.sleep(0.02)
+        mark("end")
     return name
 
 

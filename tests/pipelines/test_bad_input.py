@@ -11,8 +11,11 @@ import pytest
 from mainspring.core import InvalidInput
 from mainspring.pipelines import list_runs, list_tasks, read_compiled
 from mainspring.pipelines.attempt import describe_failure
+from mainspring.pipelines.bindings import condition_holds
 from mainspring.pipelines.ir import read_pipeline
+from mainspring.pipelines.plan import Parameter
 from mainspring.pipelines.planner import make_plan
+from mainspring.pipelines.values import Values, fit_arguments
 
 LEAF = {"executorLabel": "exec", "inputDefinitions": {"parameters": {"x": {"parameterType": "NUMBER_INTEGER"}}}}
 CONTAINER = {"container": {"image": "alpine:3", "command": ["echo"]}}
@@ -35,6 +38,24 @@ def task(**changes: Any) -> dict[str, Any]:
 
 def given(source: dict[str, Any]) -> dict[str, Any]:
     return {"inputs": {"parameters": {"x": source}}}
+
+
+def source_of(task: str, key: str) -> dict[str, Any]:
+    return given({"taskOutputParameter": {"producerTask": task, "outputParameterKey": key}})
+
+
+def leaf(**changes: Any) -> dict[str, Any]:
+    """Components with one leaf that also has outputs: a parameter and an artifact."""
+    outputs = {"parameters": {"out": {"parameterType": "NUMBER_INTEGER"}}, "artifacts": {"file": {}}}
+    return {"components": {"leaf": {**LEAF, "outputDefinitions": outputs, **changes}}}
+
+
+def with_platform(data: bytes, platforms: Any) -> bytes:
+    return data + b"\n---\n" + msgspec.json.encode({"platforms": platforms})
+
+
+def with_settings(settings: Any) -> bytes:
+    return with_platform(pipeline({"a": task()}), {"kubernetes": {"deploymentSpec": {"executors": {"exec": settings}}}})
 
 
 def executor(container: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +108,124 @@ CASES: dict[str, tuple[bytes, list[str]]] = {
         pipeline({"a": task()}, **executor({"image": "i", "resources": {"resourceMemoryLimit": "lots"}})),
         ["task a", "'lots' is not an amount"],
     ),
+    "missing input": (
+        pipeline({"a": task(inputs={})}),
+        ["task a", "its input 'x' (whole number) is missing", "give it a value"],
+    ),
+    "missing artifact": (
+        pipeline({"a": task()}, **leaf(inputDefinitions={"artifacts": {"data": {}}})),
+        ["task a", "its input 'data' (artifact system.Artifact) is missing"],
+    ),
+    "missing input of a nested pipeline": (
+        pipeline(
+            {"a": {"componentRef": {"name": "nested"}}},
+            components={"leaf": LEAF, "nested": {**LEAF, "executorLabel": "", "dag": {"tasks": {"b": task()}}}},
+        ),
+        ["task a", "its input 'x' (whole number) is missing"],
+    ),
+    "input of an unknown task": (
+        pipeline({"first": task(), "b": task(**source_of("frist", "out"))}, **leaf()),
+        ["task b", "its input 'x' is of the task 'frist', which is not in its dag (did you mean 'first'?)"],
+    ),
+    "unknown output": (
+        pipeline({"a": task(), "b": task(**source_of("a", "otu"))}, **leaf()),
+        ["task b", "its input 'x' is the parameter 'otu' of task 'a', whose output parameters are: 'out'"],
+    ),
+    "an artifact for a parameter": (
+        pipeline({"a": task(), "b": task(**source_of("a", "file"))}, **leaf()),
+        ["task b", "its input 'x' is the parameter 'file' of task 'a', which is an artifact there"],
+    ),
+    "unknown output artifact": (
+        pipeline(
+            {
+                "a": {
+                    "componentRef": {"name": "leaf"},
+                    "inputs": {
+                        "artifacts": {
+                            "d": {"taskOutputArtifact": {"producerTask": "b", "outputArtifactKey": "z"}},
+                        }
+                    },
+                },
+                "b": {"componentRef": {"name": "leaf"}},
+            },
+            **leaf(inputDefinitions={}),
+        ),
+        ["task a", "its input 'd' is the artifact 'z' of task 'b', whose output artifacts are: 'file'"],
+    ),
+    "unknown output of the pipeline": (
+        pipeline(
+            {},
+            root={
+                "dag": {
+                    "tasks": {"a": task()},
+                    "outputs": {
+                        "parameters": {"o": {"valueFromParameter": {"producerSubtask": "a", "outputParameterKey": "z"}}}
+                    },
+                }
+            },
+        ),
+        ["the pipeline itself", "its output 'o' is the parameter 'z' of task 'a'"],
+    ),
+    "constant of another type": (
+        pipeline({"a": task(**given({"runtimeValue": {"constant": "3"}}))}),
+        ["task a", "its input 'x': \"3\" is not a whole number"],
+    ),
+    "default of another type": (
+        pipeline(
+            {"a": task()},
+            components={
+                "leaf": {
+                    **LEAF,
+                    "inputDefinitions": {"parameters": {"x": {"parameterType": "BOOLEAN", "defaultValue": "no"}}},
+                }
+            },
+        ),
+        ["task a", "the default of its input 'x'", "is not a boolean"],
+    ),
+    "retries": (pipeline({"a": task(retryPolicy={"maxRetryCount": -1})}), ["task a", "maxRetryCount is -1"]),
+    "back-off factor": (
+        pipeline({"a": task(retryPolicy={"maxRetryCount": 1, "backoffFactor": -2})}),
+        ["task a", "backoffFactor is -2"],
+    ),
+    "negative back-off": (
+        pipeline({"a": task(retryPolicy={"maxRetryCount": 1, "backoffMaxDuration": "-5s"})}),
+        ["task a", "backoffMaxDuration is '-5s'", "30s"],
+    ),
+    "parallelism": (
+        pipeline({"a": task(iteratorPolicy={"parallelismLimit": -1})}),
+        ["task a", "parallelismLimit is -1", "0 for no limit"],
+    ),
+    "loop over an input it does not have": (
+        pipeline({"a": task(parameterIterator={"itemInput": "x", "items": {"inputParameter": "rows"}})}),
+        ["task a", "its loop runs over its input 'rows', which it does not have"],
+    ),
+    "strategy": (
+        pipeline({"a": task(triggerPolicy={"strategy": "ALWAYS"})}),
+        ["task a", "the unknown strategy 'ALWAYS'", "ALL_UPSTREAM_TASKS_COMPLETED"],
+    ),
+    "two loops": (
+        pipeline(
+            {
+                "a": task(
+                    parameterIterator={"itemInput": "x", "items": {"raw": "[1]"}},
+                    artifactIterator={"itemInput": "x", "items": {"inputArtifact": "y"}},
+                )
+            }
+        ),
+        ["task a", "parameterIterator and an artifactIterator"],
+    ),
+    "timeout": (with_settings({"activeDeadlineSeconds": "soon"}), ["task a", "activeDeadlineSeconds is 'soon'"]),
+    "timeout of the pipeline": (
+        with_platform(pipeline({"a": task()}), {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": -1}}}),
+        ["activeDeadlineSeconds is -1"],
+    ),
+    "platform settings": (with_settings({"secretAsEnv": ["x"]}), ["executors.exec", "$.secretAsEnv[0]"]),
+    "platform document": (with_platform(pipeline({"a": task()}), {"kubernetes": 1}), ["platforms.kubernetes"]),
+    "two pipelines": (pipeline({"a": task()}) + b"\n---\n" + pipeline({"a": task()}), ["2 pipelines in one file"]),
+    "pipelineSpec": (b'{"pipelineSpec": null}', ["pipelineSpec is no mapping"]),
     "backoff": (
         pipeline({"a": task(retryPolicy={"maxRetryCount": 1, "backoffDuration": "soon"})}),
-        ["Task a", "'soon'", "duration", "30s"],
+        ["task a", "backoffDuration", "'soon'", "30s"],
     ),
     "type": (
         pipeline(
@@ -114,7 +250,9 @@ CASES: dict[str, tuple[bytes, list[str]]] = {
         ),
         ["task a", "'../m' cannot be the name of a file"],
     ),
-    "not yaml": (b"a: [1", ["cannot be read"]),
+    "not yaml": (b"a:\n  - [1", ["cannot be read", "line 3"]),
+    "not json": (b'{"a": ', ["cannot be read", "truncated"]),
+    "not text": (b"\xff\xfe\x00", ["cannot be read"]),
     "not a pipeline": (b"just text", ["not a compiled pipeline"]),
 }
 
@@ -127,7 +265,7 @@ def test_what_is_wrong_is_named_before_anything_starts(name, make_engine, sqlite
     message = str(refused.value)
     assert all(part in message for part in parts), message
     assert "\n" not in message
-    assert refused.value.hint or name in ("not yaml", "not a pipeline")
+    assert refused.value.hint
     with sqlite_database.read() as connection:
         assert list_runs(connection) == []
 
@@ -141,7 +279,7 @@ def test_everything_wrong_is_in_one_error():
 def test_a_small_file_cannot_ask_for_a_million_tasks():
     components: dict[str, Any] = {"d0": LEAF}
     for level in range(1, 8):
-        tasks = {f"t{index}": {"componentRef": {"name": f"d{level - 1}"}} for index in range(10)}
+        tasks = {f"t{index}": task(componentRef={"name": f"d{level - 1}"}) for index in range(10)}
         components[f"d{level}"] = {"dag": {"tasks": tasks}}
     document = pipeline({"a": {"componentRef": {"name": "d7"}}}, components=components)
     with pytest.raises(InvalidInput, match="more than 200000 tasks"):
@@ -171,6 +309,31 @@ def test_the_older_dialect_is_read_too():
     assert plan.root.tasks["a"].parameters["x"].value == 5
     assert plan.interface.parameters["n"].default == 7
     assert plan.interface.parameters["n"].type == "NUMBER_INTEGER"
+
+
+def test_what_looks_like_a_date_is_a_text():
+    data = pipeline({"a": task(**given({"runtimeValue": {"constant": "?"}}))}).replace(b'"?"', b"2026-11-21")
+    plan = make_plan(read_pipeline(b"# YAML\n" + data.replace(b"NUMBER_INTEGER", b"STRING")))
+    assert plan.root.tasks["a"].parameters["x"].value == "2026-11-21"
+
+
+def test_the_platform_document_may_come_first():
+    first, second = with_settings({"activeDeadlineSeconds": "7"}).split(b"\n---\n")
+    plan = make_plan(read_pipeline(second + b"\n---\n" + first))
+    assert plan.root.tasks["a"].platform.timeout_ms == 7000
+
+
+def test_conditions_of_the_older_dialect_read_typed_fields():
+    text = "inputs.parameters['x'].int_value > 2 && inputs.parameters['x'].string_value != '2'"
+    task_plan = make_plan(read_pipeline(pipeline({"a": task(triggerPolicy={"condition": text})}))).root.tasks["a"]
+    assert [condition_holds(task_plan, Values(parameters={"x": x})) for x in (3, 2)] == [True, False]
+
+
+def test_an_unknown_argument_names_the_nearest_one():
+    parameters = {"count": Parameter(type="NUMBER_INTEGER"), "rate": Parameter(type="NUMBER_DOUBLE")}
+    with pytest.raises(InvalidInput, match=r"no parameter 'cuont' \(did you mean 'count'\?\)") as refused:
+        fit_arguments({"cuont": 1}, parameters, "The pipeline 'p'")
+    assert refused.value.hint == "Its parameters: count, rate."
 
 
 def test_a_full_disk_is_said_with_what_to_do():

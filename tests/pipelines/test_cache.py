@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mainspring import lineage
 from mainspring.pipelines import list_tasks
+from mainspring.pipelines.cache import cache_key
+from mainspring.pipelines.ir import read_pipeline
+from mainspring.pipelines.plan import Retry
+from mainspring.pipelines.planner import make_plan
+from mainspring.pipelines.schedule import ReadyTask
+from mainspring.pipelines.values import Values
 
 
 @pytest.fixture
@@ -37,6 +44,32 @@ def test_the_same_work_is_not_done_twice(states, sqlite_database):
         first["make-file"].outputs.artifacts["data"].id,
         first["make-folder"].outputs.artifacts["model"].id,
     }
+
+
+def test_a_result_that_took_several_attempts_is_used_again(states, tmp_path):
+    path = str(tmp_path / "tries")
+    first = states("retried", path=path, attempts=3)
+    again = states("retried", path=path, attempts=3)
+    assert [(task.state, task.attempt) for task in first.values()] == [("COMPLETE", 3)]
+    assert [(task.state, task.attempt) for task in again.values()] == [("CACHED", 0)]
+    assert [task.outputs for task in again.values()] == [task.outputs for task in first.values()]
+
+
+def test_what_a_container_gets_by_default_is_part_of_its_key():
+    def key(default: int) -> str:
+        inputs = {"parameters": {"x": {"parameterType": "NUMBER_INTEGER", "defaultValue": default}}}
+        container = {"image": "i", "command": ["echo", "{{$.inputs.parameters['x']}}"]}
+        document = {
+            "pipelineInfo": {"name": "p"},
+            "components": {"c": {"executorLabel": "e", "inputDefinitions": inputs}},
+            "deploymentSpec": {"executors": {"e": {"container": container}}},
+            "root": {"dag": {"tasks": {"a": {"componentRef": {"name": "c"}}}}},
+        }
+        task = make_plan(read_pipeline(msgspec.json.encode(document))).root.tasks["a"]
+        ready = ReadyTask(address="a", task=task, inputs=Values(), given={}, retry=Retry(), caches=True)
+        return cache_key(ready, {})
+
+    assert key(1) == key(1) != key(2)
 
 
 def test_other_parameters_or_no_cache_run_again(states):

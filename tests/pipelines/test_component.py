@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from mainspring.pipelines.component import (
     lift_component,
     read_resources,
 )
+from mainspring.pipelines.dialect import translate_source
 from mainspring.pipelines.launchers.preload import preload_of
 
 
@@ -38,6 +41,34 @@ def test_requirements_indexes_and_environment_are_read(lifted):
 
 def test_kfps_own_line_for_its_executor_is_not_a_requirement(lifted):
     assert lifted["helped"].requirements == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "install", "requirements"),
+    [
+        ("kfp.v2.components", "'six' 'kfp==1.8.22'", ("six",)),
+        ("kfp.components", "'kfp==2.0.1'", ()),
+        ("kfp.dsl", "'kfp==2.4.0' '--no-deps' 'typing-extensions>=3.7.4'", ()),
+    ],
+)
+def test_what_older_versions_of_kfp_compiled_is_lifted_too(module, install, requirements):
+    source = "\nimport kfp\nfrom kfp.v2 import dsl\nfrom kfp.v2.dsl import *\n\ndef f(x: list) -> int:\n    return 1\n"
+    run = f'printf "%s" "$0" > "$p/e.py"\npython3 -m {module}.executor_main --component_module_path "$p/e.py" "$@"\n'
+    pip = f'PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet {install} && "$0" "$@"\n'
+    args = ["--executor_input", "{{$}}", "--function_to_execute", "f"]
+    component = lift_component(ir.ContainerSpec(command=["sh", "-c", pip, "sh", "-ec", run, source], args=args))
+    assert isinstance(component, PythonComponent)
+    assert component.requirements == requirements
+    assert ("kfp.v2" in component.source) is (module != "kfp.v2.components")
+
+
+def test_components_of_kfp_1_8_get_values_where_they_got_texts():
+    source = translate_source("def f(a: list, b: Dict[str, int], c: bool, d: str): return [a, b, c, d]", "f")
+    module: dict[str, Any] = {"Dict": dict}
+    exec(compile(source, "f.py", "exec", dont_inherit=True), module)
+    assert module["f"](a="[1]", b='{"k": 2}', c="true", d="[3]") == [[1], {"k": 2}, True, "[3]"]
+    assert module["f"](a=[1], b={}, c=False, d="") == [[1], {}, False, ""]
+    assert list(inspect.getfullargspec(module["f"]).annotations) == ["a", "b", "c", "d"]
 
 
 def test_additional_functions_are_in_the_source(lifted):

@@ -18,7 +18,7 @@ from mainspring.pipelines.records import update_task
 QUICK = LeaseTimes(lease=2.0, heartbeat=0.2, fence=1.5, poll=0.05)
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -51,7 +51,7 @@ def in_background():
 
     yield start
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert not errors, errors
 
@@ -67,8 +67,8 @@ def test_a_run_can_be_canceled_from_elsewhere_and_its_exit_task_runs(
     elsewhere = connect(database.engine.url.set(drivername=database.dialect).render_as_string(hide_password=False))
     began = time.monotonic()
     make_engine(elsewhere, launcher=None).cancel(id)
-    thread.join(20)
-    assert time.monotonic() - began < 10
+    thread.join(60)
+    assert time.monotonic() - began < 40
     elsewhere.close()
     tasks = tasks_of(database, id)
     with database.read() as connection:
@@ -122,8 +122,8 @@ def test_workers_take_what_an_engine_has_no_room_for(make_engine, database, comp
     engine = make_engine(database, max_parallel=1, times=QUICK)
 
     def others():
-        with database.read() as connection:
-            return living_workers(connection, engine.place.lease_clock, "")
+        with database.session() as session:
+            return living_workers(session, engine.place.lease_clock, "")
 
     wait_until(others)
     log = tmp_path / "log"
@@ -166,28 +166,28 @@ def test_what_a_superseded_engine_or_worker_records_is_refused(make_engine, data
     id = engine.create_run(compiled["chain"], pipeline="c", parameters={})
     place, clock = engine.place, FixedClock()
     first = Presence(database, clock, place.work_folder, slots=1, times=QUICK)
-    with first, database.write() as connection:
-        begun = place.journal.begin_run(connection, id, first, clock)
-        own(connection, begun.run)
+    with first, database.write_session() as session:
+        begun = place.journal.begin_run(session, id, first, clock)
+        own(session, begun.run)
     with Presence(database, clock, place.work_folder, slots=1, times=QUICK) as second:
-        with database.write() as connection:
-            assert place.journal.begin_run(connection, id, second, clock).run.token == begun.run.token + 1
-        with pytest.raises(LostLease), database.write() as connection:
-            own(connection, begun.run)
+        with database.write_session() as session:
+            assert place.journal.begin_run(session, id, second, clock).run.token == begun.run.token + 1
+        with pytest.raises(LostLease), database.write_session() as session:
+            own(session, begun.run)
         task = next(iter(tasks_of(database, id).values()))
-        with database.write() as connection:
-            update_task(connection, id, task.address, state="RUNNING", owner=second.id, attempt=2)
-        with pytest.raises(LostLease), database.write() as connection:
-            check_attempt(connection, task)
+        with database.write_session() as session:
+            update_task(session, id, task.address, state="RUNNING", owner=second.id, attempt=2)
+        with pytest.raises(LostLease), database.write_session() as session:
+            check_attempt(session, task)
 
 
 def test_a_worker_elsewhere_lives_until_its_lease_ends(make_engine, sqlite_database, tmp_path):
     clock = FixedClock()
     with Presence(sqlite_database, clock, tmp_path, slots=2, times=QUICK) as presence:
-        with sqlite_database.write() as connection:
-            presence.register(connection)
-        with sqlite_database.read() as connection:
-            (worker,) = living_workers(connection, clock, "")
+        with sqlite_database.write_session() as session:
+            presence.register(session)
+        with sqlite_database.session() as session:
+            (worker,) = living_workers(session, clock, "")
         elsewhere = type(worker)(**{**{f: getattr(worker, f) for f in worker.__struct_fields__}, "host": "far"})
         assert is_alive(elsewhere, clock)
         clock.advance(2001)
@@ -204,19 +204,19 @@ def test_a_task_whose_worker_dies_runs_again_elsewhere(make_engine, sqlite_datab
     )
     place = engine.place
     with Presence(sqlite_database, place.lease_clock, place.work_folder, slots=1, times=QUICK) as ghost:
-        with sqlite_database.write() as connection:
-            ghost.register(connection)
+        with sqlite_database.write_session() as session:
+            ghost.register(session)
         in_background(engine.execute, id)
 
         def claim():
             from mainspring.pipelines.offers import claim_next
 
-            with sqlite_database.write() as connection:
-                found = claim_next(connection)
+            with sqlite_database.write_session() as session:
+                found = claim_next(session)
                 if found is None:
                     return False
                 _, task, _ = found
-                update_task(connection, id, task.address, state="RUNNING", owner=ghost.id, attempt=1)
+                update_task(session, id, task.address, state="RUNNING", owner=ghost.id, attempt=1)
                 return True
 
         wait_until(claim)
@@ -265,8 +265,8 @@ def test_of_many_engines_that_want_a_run_at_once_one_gets_it(make_engine, databa
             with Presence(mine, place.lease_clock, tmp_path, slots=1, times=QUICK) as presence:
                 began.wait()
                 try:
-                    with mine.write() as connection:
-                        taken.append(place.journal.begin_run(connection, id, presence, place.lease_clock).run.token)
+                    with mine.write_session() as session:
+                        taken.append(place.journal.begin_run(session, id, presence, place.lease_clock).run.token)
                 except Conflict:
                     refused.append(id)
                 began.wait()
@@ -276,5 +276,5 @@ def test_of_many_engines_that_want_a_run_at_once_one_gets_it(make_engine, databa
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert (taken, len(refused)) == ([1], 5)

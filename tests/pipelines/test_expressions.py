@@ -36,6 +36,7 @@ def holds(text, **values):
         (f"{P} == null", None, True),
         (f"{P} < -1.5", -2, True),
         (f"'b' in {P}", {"b": 1}, True),
+        (f"{P} in [1, 2 + 1] && !({P} in [])", 3, True),
         (f"size({P}) == 2 + 1", "abc", True),
         (f"parseJson({P}).a == 1", '{"a": 1}', True),
         (f"{P} == 'it's'", "it's", True),
@@ -57,7 +58,22 @@ def test_what_has_no_value_is_an_error_not_false(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x ==", "x = 1", "f(1)", "x == 'a", "(x", "x == 1 == 1", "x; y", "__import__('os')", "x 1", "x."]
+    "text",
+    [
+        "",
+        "x ==",
+        "x = 1",
+        "f(1)",
+        "x == 'a",
+        "(x",
+        "x == 1 == 1",
+        "x; y",
+        "__import__('os')",
+        "x 1",
+        "x.",
+        "[1",
+        "[1 2]",
+    ],
 )
 def test_what_is_not_an_expression_is_refused(text):
     with pytest.raises(InvalidInput, match="cannot be read"):

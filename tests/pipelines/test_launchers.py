@@ -77,7 +77,7 @@ def function(body, **changes):
     return PythonComponent(source=f"{HEAD}def f(path: str = '') -> str:\n{lines}\n", function="f", **changes)
 
 
-def wait_until(holds, timeout=10.0):
+def wait_until(holds, timeout=60.0):
     deadline = time.monotonic() + timeout
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -324,3 +324,23 @@ def test_what_a_launcher_cannot_run_is_refused_with_the_reason(tmp_path):
     assert "alpine:3" in process.refuse(ContainerComponent(image="alpine:3", command=("true",)))
     assert process.refuse(function("return ''", requirements=("msgspec>=0.18",))) == ""
     assert "alpine:3" in VenvLauncher(folder=tmp_path).refuse(ContainerComponent(image="alpine:3"))
+
+
+def large_pages(pid):
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="this kernel knows no large pages")
+def test_a_large_zygote_that_forks_often_gathers_its_memory_and_its_tasks_still_work(tmp_path, monkeypatch):
+    (tmp_path / "roomy.py").write_text("THINGS = [object() for _ in range(3_000_000)]\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher = ProcessLauncher(preload=("roomy",))
+    desk = Desk(launcher, tmp_path)
+    component = function("import roomy\nreturn str(len(roomy.THINGS))")
+    known = {child.pid for child in psutil.Process().children()}
+    assert {output_of(desk.run(component)[0]) for _ in range(20)} == {"3000000"}
+    (zygote,) = [child for child in psutil.Process().children() if child.pid not in known]
+    wait_until(lambda: large_pages(zygote.pid) > 16_000)
+    assert output_of(desk.run(component)[0]) == "3000000"
+    launcher.close()

@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from mainspring.core import InvalidInput
-from mainspring.pipelines.placeholders import Lookup, check_command, fill_placeholders, fill_words, local_path
+from mainspring.pipelines.placeholders import (
+    Lookup,
+    check_command,
+    expand_variables,
+    fill_placeholders,
+    fill_words,
+    local_path,
+)
+from mainspring.pipelines.plan import Interface, Parameter
 
 DOCUMENT = {
     "inputs": {
@@ -90,6 +98,24 @@ def test_concat_and_if_present_make_none_one_or_several_words(word, words):
     assert fill_words((word,), LOOKUP) == words
 
 
+def test_what_is_not_given_stands_for_its_default():
+    interface = Interface(
+        parameters={
+            "n": Parameter(type="NUMBER_INTEGER", default=9),
+            "late": Parameter(type="LIST", default=["d"]),
+            "none": Parameter(type="STRING", optional=True),
+        },
+        artifacts={},
+        output_parameters={},
+        output_artifacts={},
+    )
+    lookup = msgspec.structs.replace(LOOKUP, parameters=interface.with_defaults({"n": 3, "late": None}))
+    present = '{"IfPresent": {"InputName": "%s", "Then": "y", "Else": "z"}}'
+    choices = (present % name for name in interface.parameters)
+    words = ("{{$.inputs.parameters['n']}}", "{{$.inputs.parameters['late']}}", *choices)
+    assert fill_words(words, lookup) == ("3", '["d"]', "y", "y", "z")
+
+
 def test_unknown_placeholders_in_a_command_are_found_before_the_run():
     command = (
         '{"Concat": ["{{$.inputs.parameters[\'x\']}}"]}',
@@ -99,6 +125,10 @@ def test_unknown_placeholders_in_a_command_are_found_before_the_run():
     )
     known = frozenset({"x"})
     assert check_command(command, known, known, frozenset()) == ["{{$.inputs.artifacts['a'].uri}}", "{{$.nope}}"]
+
+
+def test_variables_refer_to_others_as_in_kubernetes():
+    assert expand_variables("$(A)/$(B) $$(A) $A $(a-b.c)", {"A": "x", "a-b.c": "y"}) == "x/$(B) $(A) $A y"
 
 
 def test_buckets_are_found_where_they_are_mounted():

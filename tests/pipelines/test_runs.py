@@ -11,7 +11,7 @@ import pytest
 
 from mainspring import lineage
 from mainspring.core import Conflict, InvalidInput
-from mainspring.pipelines import get_run, list_tasks
+from mainspring.pipelines import get_run, list_tasks, records
 from mainspring.pipelines.leases import Presence
 
 
@@ -227,7 +227,7 @@ def test_what_cannot_run_is_refused_before_anything_starts(make_engine, sqlite_d
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [({"x": "one"}, "parameter 'x': one is not a whole number"), ({"z": 1}, "no parameter 'z'")],
+    [({"x": "1"}, "parameter 'x': \"1\" is not a whole number"), ({"z": 1}, "no parameter 'z'")],
 )
 def test_arguments_that_do_not_fit_are_refused(make_engine, sqlite_database, compiled, parameters, message):
     with pytest.raises(InvalidInput, match=message):
@@ -239,8 +239,8 @@ def test_two_engines_never_execute_the_same_run(make_engine, database, compiled)
     id = engine.create_run(compiled["chain"], pipeline="chain", parameters={})
     place = engine.place
     with Presence(database, place.lease_clock, place.work_folder, slots=1, times=place.times) as other:
-        with database.write() as connection:
-            place.journal.begin_run(connection, id, other, place.lease_clock)
+        with database.write_session() as session:
+            place.journal.begin_run(session, id, other, place.lease_clock)
         with pytest.raises(Conflict, match="another process"):
             make_engine(database).execute(id)
     assert engine.execute(id).state == "COMPLETE"
@@ -260,3 +260,14 @@ def test_progress_counts_tasks(make_engine, sqlite_database, compiled):
     assert Counter(item.run_id for item in seen) == {id: 4}
     assert engine.execute(id).state == "COMPLETE"
     assert isinstance(Path(engine.task_log(id, "add")), Path)
+
+
+def test_the_columns_of_the_records_are_those_of_their_tables():
+    from sqlalchemy import JSON
+
+    from mainspring.db.tables.pipelines import pipeline_run, pipeline_task
+
+    assert set(records.RUN_COLUMNS) == set(pipeline_run.columns.keys())
+    assert set(records.TASK_COLUMNS) == set(pipeline_task.columns.keys())
+    columns = [*pipeline_run.columns, *pipeline_task.columns]
+    assert {column.name for column in columns if isinstance(column.type, JSON)} == records.DOCUMENTS

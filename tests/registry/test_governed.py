@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mainspring import lineage, registry
-from mainspring.core import Conflict, InvalidInput, NotFound
+from mainspring.core import InvalidInput, NotFound
 from mainspring.core.project import Project
 from mainspring.core.settings import resolve_settings
 from mainspring.registry import Claim
@@ -37,19 +37,15 @@ def remove_version(connection, shelf, version: str) -> None:
     )
 
 
-def test_what_is_in_production_cannot_be_deleted(champion) -> None:
-    with pytest.raises(Conflict, match="its version 1 is the @champion"), champion.database.write() as connection:
-        registry.delete_model(connection, "flights-delay")
-    with pytest.raises(Conflict, match="@champion"), champion.database.write() as connection:
-        remove_version(connection, champion, "1")
+def test_history_tells_that_the_aliases_of_a_removed_model_are_gone(champion) -> None:
     with champion.database.write() as connection:
-        registry.delete_alias(
-            connection, champion.clock, name="flights-delay", alias="champion", actor="ada", reason="retired"
-        )
-        registry.delete_model(connection, "flights-delay")
+        champion.clock.advance(1)
+        registry.remove_model(connection, champion.clock, name="flights-delay", actor="bob", reason="retired")
         with pytest.raises(NotFound):
             registry.get_model(connection, "flights-delay")
-        assert len(registry.alias_history(connection, "flights-delay")) == 2
+        (newest, oldest) = registry.alias_history(connection, "flights-delay")
+    assert (newest.alias, newest.from_version, newest.to_version, newest.actor) == ("champion", "1", None, "bob")
+    assert (oldest.from_version, oldest.to_version) == (None, "1")
 
 
 def test_history_survives_a_rename_and_tells_of_removed_versions(champion) -> None:

@@ -135,13 +135,13 @@ def test_versions_are_found_by_name_run_and_tag(shelf) -> None:
 def test_model_folder_is_written_once_and_verified(shelf, tmp_path: Path) -> None:
     _, model_id = shelf.log_model(b"trees")
     version = shelf.register(f"models:/{model_id}")
-    folder = registry.materialise(shelf.blobs, version, tmp_path / "models")
+    folder = registry.materialise(shelf.blobs, version.digest, tmp_path / "models")
     assert folder == tmp_path / "models" / version.digest.removeprefix("sha256:")
     assert (folder / "data" / "booster.txt").read_bytes() == b"trees"
-    assert registry.materialise(shelf.blobs, version, tmp_path / "models") == folder
+    assert registry.materialise(shelf.blobs, version.digest, tmp_path / "models") == folder
     assert [path.name for path in (tmp_path / "models").iterdir()] == [folder.name]
     (folder / "data" / "booster.txt").write_bytes(b"trojan")
-    assert registry.materialise(shelf.blobs, version, tmp_path / "models") == folder
+    assert registry.materialise(shelf.blobs, version.digest, tmp_path / "models") == folder
     assert (folder / "data" / "booster.txt").read_bytes() == b"trees"
     assert any(".changed-" in path.name for path in (tmp_path / "models").iterdir())
 
@@ -157,9 +157,19 @@ def test_models_are_created_renamed_tagged_searched_and_deleted(shelf) -> None:
         assert [model.name for model in page.models] == ["flights-delay"]
         assert registry.rename_model(connection, shelf.clock, "flights-delay", "delay").name == "delay"
         assert registry.get_version(connection, "delay", "1").version == "1"
-        registry.delete_model(connection, "delay")
+        registry.remove_model(connection, shelf.clock, name="delay", actor="ada", reason="unused")
         assert [model.name for model in registry.list_models(connection)] == ["other"]
         assert registry.list_versions(connection, "delay") == []
+
+
+def test_nothing_is_ordered_by_the_same_twice(shelf) -> None:
+    with shelf.database.read() as connection:
+        for orders in (["name", "name DESC"], ["timestamp", "last_updated_timestamp DESC"]):
+            with pytest.raises(InvalidInput, match="`order_by` contains duplicate fields"):
+                registry.search_models(connection, order_by=orders)
+        with pytest.raises(InvalidInput, match="`order_by` contains duplicate fields"):
+            registry.search_versions(connection, order_by=["name", "name"])
+        registry.search_versions(connection, order_by=["name", "version_number DESC"])
 
 
 def test_unusable_model_name_is_refused(shelf) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -41,13 +44,96 @@ def test_the_file_is_python_and_holds_what_it_was_given():
     assert "schedule=None" in text
 
 
-def test_a_name_or_a_value_cannot_become_code():
-    text = airflow_dag(name='x"""\nimport os', command=("a",), parameters={"a": "'''\"\"\"\n{x}"}, schedule="0 6 * * *")
-    compile(text, "dag.py", "exec")
-    assert '"""x-import-os:' in text
-    assert "schedule='0 6 * * *'" in text
-    with pytest.raises(InvalidInput):
-        airflow_dag(name="???", command=("a",), parameters={})
+class Airflow(ModuleType):
+    """What a DAG file asks of Airflow, kept."""
+
+    def __init__(self, params=None):
+        super().__init__("airflow.sdk")
+        self.given, self.task_id, self.params = {}, "", params
+
+    def dag(self, **given):
+        self.given = given
+        return lambda function: function
+
+    def task(self, *, task_id, retries):
+        self.task_id = task_id
+
+        def decorate(function):
+            self.run = function
+            return lambda: None
+
+        return decorate
+
+    def get_current_context(self):
+        return {"params": self.params}
+
+
+def loaded(monkeypatch, params=None, **given):
+    text = airflow_dag(**{"name": "p", "command": ("true",), "parameters": {}, **given})
+    assert text.isascii()
+    airflow = Airflow(params)
+    monkeypatch.setitem(sys.modules, "airflow", ModuleType("airflow"))
+    monkeypatch.setitem(sys.modules, "airflow.sdk", airflow)
+    space = {"__name__": "dag"}
+    exec(compile(text, "dag.py", "exec"), space)
+    return airflow, space
+
+
+ODD = [
+    "'", '"', "\'\"\"\"\'\'\'", "\n__import__('os').abort()\n", "\\", "\\'", "%s %(x)d %%", "{{ ti.xcom_pull() }}",
+    "{% raw %}{x}{{}}",
+    "\x00\r\u2028\u202e", "模型 ✓ \U0001f600", "\udcff", "", "$(reboot) `id` ; #",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_names_and_values_are_values_in_a_file_that_can_be_read(monkeypatch, odd):
+    parameters = {odd or "x": odd, "deep": [{odd: [1, 2.5, None, True]}]}
+    airflow, space = loaded(monkeypatch, name=odd, command=("a", odd), parameters=parameters, time_zone="UTC")
+    assert space["COMMAND"] == ["a", odd]
+    assert space["PARAMETERS"] == airflow.given["params"] == parameters
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", airflow.given["dag_id"])
+    assert airflow.task_id == airflow.given["dag_id"]
+
+
+def test_values_reach_the_command_as_they_are_given(monkeypatch, tmp_path):
+    script = tmp_path / "echo.py"
+    script.write_text("import json, sys\nprint(json.dumps({'run_id': 'r', 'outputs': sys.argv[1:]}))")
+    odd = "{{ x }}'\"\n% $(id)"
+    airflow, _ = loaded(
+        monkeypatch, {"a": odd, "none": None}, command=(sys.executable, str(script)),
+        parameters={"a": "x", "none": None},
+    )  # fmt: skip
+    assert airflow.run() == {"run_id": "r", "outputs": ["-p", "a=" + json.dumps(odd), "--json"]}
+
+
+def test_names_without_a_letter_stay_apart(monkeypatch):
+    ids = {loaded(monkeypatch, name=name)[0].given["dag_id"] for name in ("模型", "数据", "???", "x" * 900)}
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    ("schedule", "written", "zone"),
+    [
+        (None, None, "UTC"),
+        ("0 6 * * *", "0 6 * * *", "UTC"),
+        ("0 0 9 ? * 2-6", "0 9 * * 2-6", "UTC"),
+        ("30 0 9 * * *", "0 9 * * * 30", "UTC"),
+        ("TZ=Europe/Berlin 0 6 * * *", "0 6 * * *", "Europe/Berlin"),
+        ("@daily", "@daily", "UTC"),
+    ],
+)
+def test_a_schedule_is_written_as_airflow_reads_it(monkeypatch, schedule, written, zone):
+    airflow, _ = loaded(monkeypatch, schedule=schedule)
+    assert airflow.given["schedule"] == written
+    assert str(airflow.given["start_date"].tzinfo) == zone
+
+
+def test_what_airflow_cannot_have_is_refused():
+    with pytest.raises(InvalidInput, match="no schedule like '@every 1h'"):
+        airflow_dag(name="x", command=("a",), parameters={}, schedule="@every 1h")
+    with pytest.raises(InvalidInput, match="JSON"):
+        airflow_dag(name="x", command=("a",), parameters={"a": float("nan")})
 
 
 def test_the_parameters_of_a_pipeline_are_params_with_their_defaults(remote_files):

@@ -101,3 +101,17 @@ def test_a_schedule_that_cannot_be_is_named(tmp_path, old, new, problem):
 def check_schedules(folder):
     for config in load_project(folder).schedules.values():
         check_schedule(timing_of(config))
+
+
+def test_following_a_run_that_fails_there_fails_here(mainspring, fake, remote_files, tmp_path):
+    fake.on("GET", "/apis/v2beta1/healthz", lambda *_: {"multi_user": False})
+    fake.on(
+        "GET", "/apis/v2beta1/experiments", lambda *_: {"experiments": [{"experiment_id": "e", "display_name": "D"}]}
+    )
+    fake.on("POST", "/apis/v2beta1/runs", lambda *_: {"run_id": "r1"})
+    fake.on("GET", "/apis/v2beta1/runs/r1", lambda *_: {"state": "FAILED", "error": {"message": "no quota"}})
+    (tmp_path / "p.yaml").write_text(remote_files[0])
+    (tmp_path / "mainspring.yaml").write_text(f"project: p\nremotes:\n  kubeflow: {{host: '{fake.url}'}}\n")
+    words = ("run", str(tmp_path / "p.yaml"), "-p", "number=4", "--on", "kubeflow", "--json", "--detach")
+    run_id = json.loads(mainspring(*words).stdout)["run_id"]
+    assert "no quota" in mainspring("remote", "follow", run_id, "--poll", "0.05", status=8).stderr

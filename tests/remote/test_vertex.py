@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 
 import pytest
 
 from mainspring import lineage
-from mainspring.core import InvalidInput, SystemClock
+from mainspring.core import InvalidInput, NotFound, Refused, SystemClock, Unavailable
 from mainspring.pipelines import list_tasks, read_compiled
 from mainspring.pipelines.remote import Mirror, Submission, open_remote
 from mainspring.pipelines.remote.vertex import job_id
@@ -108,6 +110,73 @@ def test_no_cache_is_told_to_every_task_and_cancel_reaches_the_job(vertex, remot
     vertex.on("POST", JOBS + "/adder-01r:cancel", lambda *_: {})
     engine.cancel(name)
     assert len(vertex.sent("POST", ".*:cancel")) == 1
+
+
+def test_a_job_that_is_deleted_there_has_failed_here(vertex, remote_files, sqlite_database, blobs):
+    engine = engine_of(vertex)
+    mirror = Mirror(database=sqlite_database, blobs=blobs, clock=SystemClock(), actor="ann")
+    id = mirror.submit(engine, read_compiled(remote_files[0].encode()), parameters={})
+    ended = mirror.follow(engine, id, every_seconds=0)
+    assert ended.state == "FAILED"
+    assert ended.error.startswith("It is not on vertex any more. Vertex AI does not show the job projects/p1/")
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "hint"),
+    [
+        (403, Refused, "gcloud auth application-default login"),
+        (400, InvalidInput, ""),
+        (404, NotFound, "deleted"),
+    ],
+)
+def test_what_vertex_does_not_do_is_said_in_one_line(vertex, status, error, hint):
+    name = f"{JOBS[4:]}/adder-01r"
+    problem = {"error": {"code": status, "message": "because\nof this"}}
+    vertex.on("GET", JOBS + "/adder-01r", lambda *_: (status, problem))
+    with pytest.raises(error, match=r"Vertex AI does not show the job .*: .*because of this") as caught:
+        engine_of(vertex).look(name)
+    assert hint in caught.value.hint
+
+
+def test_expired_credentials_and_a_silent_service_are_told(vertex, monkeypatch):
+    from google.api_core.exceptions import ServiceUnavailable
+    from google.auth.exceptions import RefreshError
+    from google.cloud import aiplatform
+
+    problems = [ServiceUnavailable("down"), RefreshError("Reauthentication is needed.")]
+
+    def fail(*_, **__):
+        raise problems.pop()
+
+    monkeypatch.setattr(aiplatform.PipelineJob, "get", fail)
+    with pytest.raises(Refused, match="Reauthentication is needed") as caught:
+        engine_of(vertex).look("x")
+    assert "gcloud auth" in caught.value.hint
+    with pytest.raises(Unavailable, match="down") as caught:
+        engine_of(vertex).look("x")
+    assert "network" in caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore:Unrecognized PipelineState")
+def test_a_state_that_is_newer_than_the_list_is_no_end(vertex):
+    name = f"{JOBS[4:]}/adder-01r"
+    vertex.on("GET", JOBS + "/adder-01r", lambda *_: {"name": name, "state": 99})
+    assert engine_of(vertex).look(name).state == "RUNNING"
+
+
+def test_the_clients_log_does_not_go_to_stdout(vertex, remote_files, capsys):
+    from google.cloud.aiplatform import pipeline_jobs
+
+    logger = logging.getLogger("google.cloud.aiplatform.pipeline_jobs")
+    handler = logging.StreamHandler(sys.stdout)  # as the client adds one where there is none
+    logger.addHandler(handler)
+    try:
+        engine_of(vertex).submit(submission(remote_files[0]))
+        assert pipeline_jobs._LOGGER is not None
+        assert handler.stream is sys.stderr
+    finally:
+        logger.removeHandler(handler)
+    assert capsys.readouterr().out == ""
 
 
 def test_ids_are_as_vertex_wants_them():

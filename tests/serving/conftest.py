@@ -206,7 +206,7 @@ class Process:
         raise AssertionError((self.folder / "stderr.txt").read_text())
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def get(self, path: str) -> tuple[int, bytes]:
         connection = self.connect()
@@ -254,7 +254,7 @@ class Load:
     def finish(self) -> None:
         self.stopping.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(30)
 
     def _client(self) -> None:
         connection = self._process.connect()

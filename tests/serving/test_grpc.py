@@ -35,7 +35,7 @@ class Running:
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
-        assert self.ready.wait(20)
+        assert self.ready.wait(60)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

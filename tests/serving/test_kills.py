@@ -41,7 +41,7 @@ def test_a_sigterm_at_any_moment_fails_no_request_of_16_busy_clients(run_endpoin
         time.sleep(0.4 + 0.07 * round_)
         process.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        assert process.process.wait(10) == 0
+        assert process.process.wait(60) == 0
         assert time.monotonic() - began < 10
         clients.finish()
         assert clients.failures == []

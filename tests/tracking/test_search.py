@@ -69,7 +69,10 @@ FILTERS = [
     ("attributes.bogus = 'x'", None),
     ("metrics.loss IS NULL", None),
     ("run_name IN ('a'", None),
-    ("run_name = 'a' AND", None),
+    ("run_name = 'a' AND", "a"),
+    ("run_name = 'a' AND AND run_name != 'b' AND", "a"),
+    ("run_name = 'a' run_name != 'b'", None),
+    ("AND run_name = 'a'", None),
     ("'; DROP TABLE run; --", None),
 ]
 

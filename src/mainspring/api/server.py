@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,7 +48,7 @@ def run_server(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn stops on the signal, then raises it again: end normally
     try:
-        uvloop.run(_serve(uvicorn.Server(config), listener, state, url_of(host, listener)))
+        uvloop.run(_serve(_Server(config, state), listener, state, url_of(host, listener)))
     finally:
         app.close()
         _remove_state(state)
@@ -80,6 +81,19 @@ def url_of(host: str, listener: socket.socket) -> str:
     """Return the address clients on this machine reach the listener at."""
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{name}:{listener.getsockname()[1]}"
+
+
+class _Server(uvicorn.Server):
+    """Takes its state file away when it is told to stop: nobody who comes now is sent to a server about to end."""
+
+    def __init__(self, config: uvicorn.Config, state: Path) -> None:
+        super().__init__(config)
+        self._state = state
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop as uvicorn does."""
+        _remove_state(self._state)
+        super().handle_exit(sig, frame)
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, state: Path, url: str) -> None:

@@ -208,7 +208,7 @@ def restore_deployments(store: Store) -> None:
             versions = [_find(connection, item) for item in kept.document.variants] if kept else []
         for version in versions:
             if version is not None:
-                materialise(store.blobs, version, store.settings.home / "models")
+                materialise(store.blobs, version.digest, store.settings.home / "models")
         if kept is not None:
             write_deployment(store.settings.endpoint_folder(name) / "deployment.json", kept.document)
 

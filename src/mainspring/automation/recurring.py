@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from mainspring.automation.macros import Macros
 from mainspring.automation.schedule_store import (
     Firing,
     StoredSchedule,
     count_firings,
     delete_schedule,
+    find_schedule,
     get_schedule,
     list_firings,
     list_schedules,
@@ -29,7 +31,7 @@ from mainspring.automation.schedule_store import (
 )
 from mainspring.automation.schedules import Due, Schedule, due
 from mainspring.automation.triggers import active_trigger, enqueue
-from mainspring.core import MainspringError, NotFound, to_datetime, to_iso, to_ms
+from mainspring.core import MainspringError, NotFound, to_iso, to_ms
 from mainspring.core.project import ScheduleConfig, parse_duration
 from mainspring.lineage import Store, record_event
 from mainspring.pipelines import get_run, list_runs, read_compiled
@@ -90,32 +92,6 @@ def timing_of(config: ScheduleConfig) -> Schedule:
         end_ms=None if config.end is None else to_ms(config.end),
         catch_up=config.catch_up,
     )
-
-
-def macros_of(*, due_at: int, now: int, index: int) -> dict[str, str]:
-    """Return what KFP's macros for recurring runs stand for in one run."""
-    times = {"[[ScheduledTime]]": due_at, "[[CurrentTime]]": now}
-    return {
-        **{macro: to_datetime(time).strftime("%Y%m%d%H%M%S") for macro, time in times.items()},
-        "[[Index]]": str(index),
-    }
-
-
-def fill_macros(parameters: Mapping[str, Any], macros: Mapping[str, str]) -> dict[str, Any]:
-    """Replace macros in the texts of a JSON object, at every depth."""
-    return {name: _fill(value, macros) for name, value in parameters.items()}
-
-
-def _fill(value: object, macros: Mapping[str, str]) -> object:
-    if isinstance(value, dict):
-        return fill_macros(value, macros)
-    if isinstance(value, list):
-        return [_fill(item, macros) for item in value]
-    if not isinstance(value, str):
-        return value
-    for macro, text in macros.items():
-        value = value.replace(macro, text)
-    return value
 
 
 def _fire(store: Store, found: StoredSchedule, now: int) -> int:
@@ -187,9 +163,8 @@ def _make(store: Store, create_run: CreateRun, firing: Firing) -> str:
     """Record the run; a pipeline that cannot run raises an alert, once, and the schedule goes on."""
     with store.database.read() as connection:
         found = get_schedule(connection, firing.schedule_id)
-        index = count_firings(connection, firing.schedule_id)
-    macros = macros_of(due_at=firing.due_at, now=store.clock.now_ms(), index=index)
-    parameters = fill_macros(found.parameters, macros)
+        index = count_firings(connection, firing.schedule_id, until=firing.due_at)
+    parameters = Macros(due_at=firing.due_at, now=store.clock.now_ms(), index=index).fill(found.parameters)
     try:
         return create_run(found, parameters, firing.event)
     except MainspringError as error:
@@ -219,8 +194,8 @@ def _queue_run(store: Store) -> CreateRun:
 
 
 def require_schedule(connection: sa.Connection, id: str, source: str) -> StoredSchedule:
-    """Return a schedule of one source; raise `NotFound` for one of another."""
-    found = get_schedule(connection, id)
-    if found.source != source:
+    """Return a schedule of one source by its id; raise `NotFound` for one of another, and for a name."""
+    found = find_schedule(connection, id)
+    if found is None or found.source != source:
         raise NotFound(f"There is no schedule {id!r}.")
     return found

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.automation.schedules import Schedule, check_schedule, next_due
-from mainspring.core import Clock, NotFound, new_id
+from mainspring.core import Clock, InvalidInput, NotFound, new_id
 from mainspring.db.tables.schedules import schedule as table
 from mainspring.db.tables.schedules import schedule_run
 
@@ -77,12 +77,22 @@ def put_schedule(
 
 
 def get_schedule(connection: sa.Connection, id: str) -> StoredSchedule:
-    """Return one schedule by its id, or by its name; raise `NotFound`."""
-    query = sa.select(table).where(sa.or_(table.c.id == id, table.c.name == id)).order_by(table.c.id != id)
-    row = connection.execute(query).mappings().first()
-    if row is None:
+    """Return one schedule by its id, or by its name if only one has it; raise `NotFound` or `InvalidInput`."""
+    query = sa.select(table).where(sa.or_(table.c.id == id, table.c.name == id))
+    every = connection.execute(query.order_by(table.c.created_at, table.c.id)).mappings().all()
+    rows = [row for row in every if row["id"] == id] or list(every)
+    if not rows:
         raise NotFound(f"There is no schedule {id!r}.", hint="See: mainspring schedules list")
-    return _schedule(row)
+    if len(rows) > 1:
+        ids = ", ".join(str(row["id"]) for row in rows[:5])
+        raise InvalidInput(f"{len(rows)} schedules are called {id!r}.", hint=f"Name one by its id: {ids}.")
+    return _schedule(rows[0])
+
+
+def find_schedule(connection: sa.Connection, id: str) -> StoredSchedule | None:
+    """Return one schedule by its id alone; None when there is none."""
+    row = connection.execute(sa.select(table).where(table.c.id == id)).mappings().first()
+    return None if row is None else _schedule(row)
 
 
 def list_schedules(
@@ -153,9 +163,11 @@ def list_firings(
     return [Firing(**row) for row in connection.execute(query).mappings()]
 
 
-def count_firings(connection: sa.Connection, schedule_id: str) -> int:
-    """Return how many times of a schedule were dealt with."""
+def count_firings(connection: sa.Connection, schedule_id: str, *, until: int | None = None) -> int:
+    """Return how many times of a schedule were dealt with, in all or until one of them."""
     query = sa.select(sa.func.count()).select_from(schedule_run).where(schedule_run.c.schedule_id == schedule_id)
+    if until is not None:
+        query = query.where(schedule_run.c.due_at <= until)
     return int(connection.execute(query).scalar_one())
 
 
@@ -168,6 +180,12 @@ def schedule_of_run(connection: sa.Connection, run_id: str) -> StoredSchedule | 
     )
     row = connection.execute(query).mappings().first()
     return _schedule(row) if row else None
+
+
+def runs_of_schedule(connection: sa.Connection, schedule_id: str) -> list[str]:
+    """Return the ids of the runs a schedule started."""
+    query = sa.select(schedule_run.c.run_id).where(schedule_run.c.schedule_id == schedule_id)
+    return [str(run_id) for run_id in connection.execute(query).scalars() if run_id]
 
 
 def schedules_by_run(connection: sa.Connection) -> dict[str, StoredSchedule]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 import msgspec
 
@@ -12,7 +12,10 @@ from mainspring.core import InvalidInput
 
 _EVERY = re.compile(r"@every\s+(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _MOST_AT_ONCE = 100
-_MOST_LOOKED_AT = 10_000
+_MOST_COUNTED = 1_000
+_LONGEST_INTERVAL_S = 100 * 366 * 24 * 3600
+_END_OF_TIME = 253_402_300_800_000
+"""The year 10000, in which no calendar of ours can write a time."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +42,7 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     fire: tuple[int, ...] = ()
     """Times to start a run for, oldest first."""
     missed: int = 0
-    """Times that no run will be started for."""
+    """Times that no run will be started for, counted up to a thousand."""
     last: int
     """The last time that is dealt with now: the next decision starts from it."""
     next: int | None = None
@@ -52,6 +55,8 @@ def check_schedule(schedule: Schedule) -> Schedule:
         raise InvalidInput("A schedule has either a cron expression or an interval.", hint="Write one of the two.")
     if schedule.interval_s < 0:
         raise InvalidInput(f"An interval of {schedule.interval_s} s is not possible.", hint="Write a positive number.")
+    if _seconds_of(schedule) > _LONGEST_INTERVAL_S:
+        raise InvalidInput("The interval of the schedule is longer than a hundred years.", hint="Write a shorter one.")
     if schedule.max_concurrent < 1 or (schedule.max_runs is not None and schedule.max_runs < 1):
         raise InvalidInput("A schedule needs at least one run at a time, and one in all.")
     if schedule.start_ms is not None and schedule.end_ms is not None and schedule.end_ms <= schedule.start_ms:
@@ -86,7 +91,7 @@ def next_due(schedule: Schedule, after: int) -> int | None:
     """Return the first time after ``after`` at which something is due; None when nothing is any more."""
     if schedule.start_ms is not None:
         after = max(after, schedule.start_ms - 1)
-    seconds = schedule.interval_s or _interval_of(schedule.cron)
+    seconds = _seconds_of(schedule)
     if seconds:
         step, origin = seconds * 1000, schedule.start_ms or 0
         found: int | None = (
@@ -95,20 +100,48 @@ def next_due(schedule: Schedule, after: int) -> int | None:
     else:
         cron = _parsed(schedule.cron)
         found = next_time(cron, find_zone(cron.time_zone or schedule.time_zone), after)
-    return None if found is None or (schedule.end_ms is not None and found >= schedule.end_ms) else found
+    end = _END_OF_TIME if schedule.end_ms is None else min(schedule.end_ms, _END_OF_TIME)
+    return None if found is None or found >= end else found
 
 
 def _newest(schedule: Schedule, last: int, now: int, room: int) -> Due:
-    """Decide without catching up: of all that was missed only the newest counts."""
-    reached, count, upcoming = last, 0, next_due(schedule, last)
-    while upcoming is not None and upcoming <= now and count < _MOST_LOOKED_AT:
-        reached, count = upcoming, count + 1
-        upcoming = next_due(schedule, upcoming)
-    if not count:
-        return Due(last=last, next=upcoming)
+    """Decide without catching up: of all that was missed only the newest counts, however much that is."""
+    first = next_due(schedule, last)
+    if first is None or first > now:
+        return Due(last=last, next=first)
+    newest = _last_due(schedule, first, now)
     if not room:
-        return Due(last=last, next=reached)
-    return Due(fire=(reached,), missed=count - 1, last=reached, next=upcoming)
+        return Due(last=last, next=newest)
+    missed, at = 0, first
+    while at < newest and missed < _MOST_COUNTED:
+        missed, at = missed + 1, next_due(schedule, at) or newest
+    return Due(fire=(newest,), missed=missed, last=newest, next=next_due(schedule, newest))
+
+
+def _last_due(schedule: Schedule, first: int, now: int) -> int:
+    """Return the last time up to ``now`` at which something is due; ``first`` is one.
+
+    Intervals are counted. For a cron expression: from any moment before the time looked for the next due time is not
+    after now, from it on it is, so it is found by halving.
+    """
+    seconds = _seconds_of(schedule)
+    if seconds:
+        reached = now if schedule.end_ms is None else min(now, schedule.end_ms - 1)
+        return first + (reached - first) // (seconds * 1000) * seconds * 1000
+    low, high = first - 1, now
+    while high - low > 1:
+        middle = (low + high) // 2
+        upcoming = next_due(schedule, middle)
+        if upcoming is not None and upcoming <= now:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _seconds_of(schedule: Schedule) -> int:
+    """Return the seconds of an interval, however it is written; 0 for times of the calendar."""
+    return schedule.interval_s or _interval_of(schedule.cron)
 
 
 def _interval_of(cron: str) -> int:
@@ -120,6 +153,6 @@ def _interval_of(cron: str) -> int:
     return hours * 3600 + minutes * 60 + seconds
 
 
-@cache
+@lru_cache(maxsize=256)
 def _parsed(cron: str) -> Cron:
     return parse_cron(cron)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.project import open_existing, options_of
-from mainspring.core import InvalidInput, NotFound
+from mainspring.cli.model_names import HELP, find_model
+from mainspring.cli.project import options_of
+from mainspring.core import InvalidInput
 
 if TYPE_CHECKING:
     from mainspring.serving import ModelReference
@@ -19,7 +20,7 @@ def predict(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, Parquet or JSON lines.")],
     target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The same rows with `prediction` beside them.")],
     endpoint: Annotated[str, typer.Option(help="The model that answers at this endpoint.")] = "",
-    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")] = "",
+    model: Annotated[str, typer.Option(help=HELP)] = "",
     method: Annotated[
         str, typer.Option(help="What to ask: predict, or predict_proba where the model has it.")
     ] = "predict",
@@ -45,7 +46,7 @@ def predict(
     settings, _ = options_of(context).load()
     clock = open_clock(settings.clock_spec)
     loaded = load_model(
-        find_model(context, endpoint, model), allow_pickle=allow_pickle, trust_types=tuple(trust_type or ())
+        model_of(context, endpoint, model), allow_pickle=allow_pickle, trust_types=tuple(trust_type or ())
     )
     log = PredictionLog(settings.endpoint_folder(endpoint) / "predictions", clock) if record else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -65,34 +66,12 @@ def predict(
     typer.echo(f"{done.rows:,} rows in {target}{again}; {done.problems:,} could not be predicted.", err=True)
 
 
-def find_model(context: typer.Context, endpoint: str, model: str) -> ModelReference:
-    """Return the model of an endpoint (the variant with the largest share), of the registry, or in a folder."""
-    from mainspring.registry import materialise, resolve
-    from mainspring.serving import ModelReference, read_deployment
+def model_of(context: typer.Context, endpoint: str, model: str) -> ModelReference:
+    """Return the named model, or that of an endpoint: the variant with the largest share."""
+    from mainspring.serving import read_deployment
 
+    if not endpoint:
+        return find_model(context, model)
     settings, _ = options_of(context).load()
-    if endpoint:
-        deployment = read_deployment(settings.endpoint_folder(endpoint) / "deployment.json")
-        return max(deployment.variants, key=lambda variant: variant.weight).model
-    if not model.startswith("models:/"):
-        return _folder(model)
-    store = open_existing(context)
-    with store.database.read() as connection:
-        version = resolve(connection, model)
-    folder = materialise(store.blobs, version, settings.home / "models")
-    return ModelReference(name=version.name, version=version.version, digest=version.digest, folder=str(folder))
-
-
-def _folder(text: str) -> ModelReference:
-    from mainspring.serving import ModelReference
-    from mainspring.serving.mlmodel import tree_digest
-
-    folder = Path(text.removeprefix("file://")).resolve()
-    if "://" in text.removeprefix("file://"):
-        raise InvalidInput(f"{text[:100]!r} is not read from.", hint="Register it, or pass a folder.")
-    if not (folder / "MLmodel").is_file():
-        raise NotFound(f"There is no MLmodel file in {folder}.", hint="Name a folder that MLflow saved a model in.")
-    digest = tree_digest(folder)
-    return ModelReference(
-        name=folder.name, version=digest.removeprefix("sha256:")[:12], digest=digest, folder=str(folder)
-    )
+    deployment = read_deployment(settings.endpoint_folder(endpoint) / "deployment.json")
+    return max(deployment.variants, key=lambda variant: variant.weight).model

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mainspring.cli.project import open_project
+from mainspring.cli.model_names import HELP, find_model
 from mainspring.core import InvalidInput
 
 
 def accelerate(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="An MLflow model folder, models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    model: Annotated[str, typer.Argument(help=HELP)],
     sample: Annotated[
         Path, typer.Option(help="Rows to compare on, as the model gets them: CSV, Parquet or JSON lines.")
     ],
@@ -32,7 +32,7 @@ def accelerate(
     from mainspring.serving.acceleration import require_accepted
 
     report = run(
-        _folder(context, model),
+        Path(find_model(context, model).folder),
         _read_sample(sample),
         out,
         tolerance,
@@ -46,17 +46,6 @@ def accelerate(
     typer.echo(f"one row: {report.original_us:g} us before, {report.accelerated_us:g} us now")
     require_accepted(report)
     typer.echo(f"wrote {out}: mainspring serve --model {out}")
-
-
-def _folder(context: typer.Context, model: str) -> Path:
-    if not model.startswith("models:/"):
-        return Path(model)
-    from mainspring.registry import materialise, resolve
-
-    store = open_project(context)
-    with store.database.read() as connection:
-        version = resolve(connection, model)
-    return materialise(store.blobs, version, store.settings.home / "models")
 
 
 def _read_sample(path: Path) -> dict[str, list[Any]]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mainspring.cli.batch import find_model
+from mainspring.cli.batch import model_of
+from mainspring.cli.model_names import HELP
 from mainspring.core import InvalidInput
 
 
@@ -17,7 +18,7 @@ def package(
         list[str],
         typer.Argument(metavar="[ENDPOINT] DIR", help="The endpoint, and the new folder; DIR alone with --model."),
     ],
-    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")] = "",
+    model: Annotated[str, typer.Option(help=HELP)] = "",
     name: Annotated[str, typer.Option(help="Name of the endpoint; the model's name if none is given.")] = "",
     image: Annotated[str, typer.Option(help="Name of the image to be; NAME:VERSION if none is given.")] = "",
     base: Annotated[
@@ -40,7 +41,7 @@ def package(
     if len(arguments) != (1 if model else 2):
         raise InvalidInput("Name a model and a folder.", hint="mainspring package ENDPOINT DIR, or --model URI DIR")
     endpoint = "" if model else arguments[0]
-    reference = find_model(context, endpoint, model)
+    reference = model_of(context, endpoint, model)
     low, _, high = replicas.partition("-")
     if not low.isdigit() or not (high or low).isdigit():
         raise InvalidInput(f"{replicas!r} replicas make no sense.", hint="Pass --replicas 1-5.")

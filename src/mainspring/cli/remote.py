@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mainspring.cli.failures import RunFailed
 from mainspring.cli.project import open_project
 from mainspring.core import InvalidInput
 
@@ -32,7 +33,12 @@ def follow(context: typer.Context, run_id: RunId, remote: Settings = None, poll:
     store = open_project(context)
     engine, _ = _engine_of(store, run_id, read_settings(remote))
     ended = _mirror(store).follow(engine, run_id, every_seconds=poll, on_change=_show)
-    typer.echo(f"run {run_id}: {ended.state.lower()}{f': {ended.error}' if ended.error else ''}")
+    if ended.state != "COMPLETE":
+        raise RunFailed(
+            f"Run {run_id} ended as {ended.state}{f': {ended.error}' if ended.error else '.'}",
+            hint=f"See its tasks: mainspring graph {run_id}",
+        )
+    typer.echo(f"run {run_id}: complete")
 
 
 @app.command("cancel")
@@ -81,6 +87,11 @@ def export_airflow(
     ours = (sys.executable, "-m", "mainspring", "--project", str(folder.absolute()))
     command = (*ours, "run", name, "--home", str(store.settings.home))
     timing = next((found for found in store.project.schedules.values() if found.pipeline == pipeline), None)
+    if timing is not None and timing.every:
+        raise InvalidInput(
+            f"The schedule of {pipeline} is every {timing.every}, which Airflow's cron cannot say.",
+            hint="Write it as cron in mainspring.yaml.",
+        )
     text = airflow_dag(
         name=compiled.name,
         command=command,

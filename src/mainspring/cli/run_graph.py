@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mainspring.cli.project import open_project
-from mainspring.cli.run_view import GLYPHS, print_document
+from mainspring.cli.run_view import GLYPHS, print_document, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,15 +33,17 @@ def graph(
     from mainspring.pipelines import get_run, list_tasks
 
     store = open_project(context)
-    with store.database.read() as connection:
-        found, tasks = get_run(connection, run_id), list_tasks(connection, run_id)
+    with store.database.session() as session:
+        found, tasks = get_run(session, run_id), list_tasks(session, run_id)
     width = None if sys.stdout.isatty() else 1000
     Console(highlight=False, markup=False, width=width).print(draw(found, tasks, why=why))
 
 
 @app.command("list")
 def list_(
-    context: typer.Context, limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, newest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Print the latest pipeline runs."""
     from rich.console import Console
@@ -51,8 +53,11 @@ def list_(
     from mainspring.pipelines import list_runs
 
     store = open_project(context)
-    with store.database.read() as connection:
-        runs = list_runs(connection, limit)
+    with store.database.session() as session:
+        runs = list_runs(session, limit)
+    if as_json:
+        print_document([summary(found) for found in runs])
+        return
     if not runs:
         typer.echo("No pipeline has run yet. Start one with: mainspring run PIPELINE")
         return
@@ -77,8 +82,8 @@ def explain(
     from mainspring.pipelines import explain_task
 
     store = open_project(context)
-    with store.database.read() as connection:
-        found = explain_task(connection, store.blobs, run_id, task)
+    with store.database.session() as session:
+        found = explain_task(session, store.blobs, run_id, task)
     if as_json:
         print_document(found)
         return

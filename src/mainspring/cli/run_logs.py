@@ -35,9 +35,9 @@ def print_logs(store: Store, run_id: str, task: str | None, *, follow: bool) -> 
 def _look(store: Store, run_id: str, task: str | None) -> tuple[list[TaskRun], bool]:
     from mainspring.pipelines import get_run, get_task, list_tasks
 
-    with store.database.read() as connection:
-        run = get_run(connection, run_id)
-        tasks = list_tasks(connection, run_id) if task is None else [get_task(connection, run_id, task)]
+    with store.database.session() as session:
+        run = get_run(session, run_id)
+        tasks = list_tasks(session, run_id) if task is None else [get_task(session, run_id, task)]
     ended = run.state not in ("PENDING", "RUNNING")
     return tasks, ended or (task is not None and tasks[0].ended_at is not None)
 

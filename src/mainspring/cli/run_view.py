@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from mainspring.core import Foreign, Json
+
 if TYPE_CHECKING:
     from mainspring.core import MainspringError
     from mainspring.lineage import Store
@@ -98,12 +100,26 @@ def open_view(*, to_stderr: bool) -> Iterator[View]:
         yield view
 
 
+def summary(run: PipelineRun) -> dict[str, Any]:
+    """Return what a list of runs says of one; times are milliseconds UTC."""
+    return {
+        "run_id": run.id,
+        "pipeline": run.pipeline,
+        "state": STATES.get(run.state, run.state),
+        "error": run.error,
+        "actor": run.actor,
+        "created": run.created_at,
+        "started": run.started_at,
+        "ended": run.ended_at,
+    }
+
+
 def run_document(store: Store, run: PipelineRun) -> dict[str, Any]:
     """Return a run as the document that programs read."""
     from mainspring.pipelines import list_tasks
 
-    with store.database.read() as connection:
-        tasks = list_tasks(connection, run.id)
+    with store.database.session() as session:
+        tasks = list_tasks(session, run.id)
     outputs: dict[str, Any] = dict(run.outputs.parameters)
     outputs |= {name: _artifact(value) for name, value in run.outputs.artifacts.items()}
     outputs |= {name: [_artifact(value) for value in values] for name, values in run.outputs.lists.items()}
@@ -134,7 +150,7 @@ def print_refusal(error: MainspringError) -> dict[str, Any]:
     return {"run_id": "", "state": "FAILED", "error": str(error), "outputs": {}, "warnings": [], "tasks": []}
 
 
-def print_document(document: Any) -> None:  # noqa: ANN401 - anything JSON can say
+def print_document(document: Json) -> None:
     """Print one JSON document on the standard output."""
     import msgspec
 
@@ -153,7 +169,7 @@ def print_forecast(found: Sequence[Forecast], as_json: bool) -> None:
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) + "; nothing was started")
 
 
-def _artifact(value: Any) -> dict[str, Any]:  # noqa: ANN401 - an ArtifactValue, which is imported late
+def _artifact(value: Foreign) -> dict[str, Any]:  # an ArtifactValue, which is imported late
     return {
         "name": value.name,
         "type": value.type,

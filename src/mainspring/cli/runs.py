@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mainspring.cli.failures import RunFailed, failure_of
 from mainspring.cli.project import Options, open_project, options_of
 from mainspring.core import InvalidInput, MainspringError
 
 if TYPE_CHECKING:
     from mainspring.lineage import Store
-    from mainspring.pipelines import CompiledPipeline, Engine, PipelineRun
+    from mainspring.pipelines import CompiledPipeline, Engine
     from mainspring.pipelines.launchers.ray import RayLauncher
 
 _FILES = (".yaml", ".yml", ".json")
@@ -29,13 +30,6 @@ Parameters = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on the standard output.")]
 Parallel = Annotated[int, typer.Option("--parallel", min=0, help="How many tasks run here at the same time.")]
-
-
-class RunFailed(MainspringError):
-    """The pipeline run ended, but not well."""
-
-    code = "RUN_FAILED"
-    exit_status = 8
 
 
 def run(
@@ -250,7 +244,7 @@ def _run_elsewhere(
     if target.as_json:
         print_document(run_document(store, finished))
     if not target.detach and finished.state != "COMPLETE":
-        raise _failure(finished)
+        raise failure_of(finished)
     typer.echo(f"run {finished.id} is {finished.state.lower()}", err=target.as_json)
 
 
@@ -327,8 +321,8 @@ def _create(
 def _needs_server(store: Store, run_id: str) -> bool:
     from mainspring.pipelines import get_run
 
-    with store.database.read() as connection:
-        return get_run(connection, run_id).pipeline in store.project.pipelines
+    with store.database.session() as session:
+        return get_run(session, run_id).pipeline in store.project.pipelines
 
 
 def _execute(store: Store, engine: Engine, run_id: str, *, as_json: bool) -> None:
@@ -342,18 +336,9 @@ def _execute(store: Store, engine: Engine, run_id: str, *, as_json: bool) -> Non
     if as_json:
         print_document(run_document(store, finished))
     if finished.state != "COMPLETE":
-        raise _failure(finished)
+        raise failure_of(finished)
     if finished.pipeline in store.project.pipelines:
         from mainspring.automation.training import adopt_result
 
         adopt_result(store, finished)
     typer.echo(f"run {run_id} is complete", err=as_json)
-
-
-def _failure(finished: PipelineRun) -> RunFailed:
-    if finished.state == "CANCELED":
-        return RunFailed(f"Run {finished.id} was canceled.", hint=f"Go on with it: mainspring retry {finished.id}")
-    return RunFailed(
-        f"Run {finished.id} ended as {finished.state}: {finished.error}",
-        hint=f"See what a task printed with: mainspring logs {finished.id} TASK; then: mainspring retry {finished.id}",
-    )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainspring.cli.project import Options, open_project, options_of
+from mainspring.cli.model_names import HELP, find_model, is_stored, model_folder
+from mainspring.cli.project import Options, options_of
 from mainspring.cli.up import environment_of
-from mainspring.core import InvalidInput, NotFound
+from mainspring.core import InvalidInput
+
+if TYPE_CHECKING:
+    from mainspring.serving import ModelReference
 
 
 def serve(
     context: typer.Context,
-    uri: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")] = "",
+    uri: Annotated[str, typer.Argument(help=HELP)] = "",
     model: Annotated[
         str, typer.Option("--model", "--model_dir", help="The same: an MLflow model folder needs no control plane.")
     ] = "",
@@ -57,10 +61,13 @@ def serve(
         raise InvalidInput("Name one model.", hint="mainspring serve models:/NAME@champion, or --model DIR")
     source = model or uri
     command = [sys.executable, "-m", "mainspring.serving"]
-    if source.startswith("models:/"):
-        name, folder = _deploy(context, source, name, port or 0, log)
+    if is_stored(source):
+        found = find_model(context, source)
+        name = name or found.name
+        folder = log or settings.endpoint_folder(f"{name}-{port or 0}")
+        _deploy(found, name, folder)
     else:
-        path = _model_folder(source)
+        path = model_folder(source)
         name = name or path.name
         folder = log or settings.endpoint_folder(name)
         command += ["--model", str(path)]
@@ -84,29 +91,10 @@ def serve(
     os.execve(sys.executable, command, environment_of(settings))  # noqa: S606 - no shell; it takes our place
 
 
-def _model_folder(text: str) -> Path:
-    """Return the folder of an MLflow model; an address of anything else is refused, nothing is downloaded."""
-    path = Path(text.removeprefix("file://"))
-    if "://" in text and not text.startswith("file://"):
-        raise InvalidInput(f"{text[:100]!r} is not served from.", hint="Register it: mainspring serve models:/NAME/1")
-    if not (path / "MLmodel").is_file():
-        raise NotFound(f"There is no MLmodel file in {path}.", hint="Name a folder that MLflow saved a model in.")
-    return path.resolve()
-
-
-def _deploy(context: typer.Context, uri: str, name: str, port: int, log: Path | None) -> tuple[str, Path]:
+def _deploy(model: ModelReference, name: str, folder: Path) -> None:
     """Write a deployment of one version into a folder of its own: the project's endpoints are left alone."""
     from mainspring.delivery import plan_deployment
-    from mainspring.registry import materialise, resolve
-    from mainspring.serving import ModelReference, write_deployment
+    from mainspring.serving import write_deployment
 
-    store = open_project(context)
-    with store.database.read() as connection:
-        version = resolve(connection, uri)
-    name = name or version.name
-    folder = log or store.settings.endpoint_folder(f"{name}-{port}")
-    model = materialise(store.blobs, version, store.settings.home / "models")
-    reference = ModelReference(name=version.name, version=version.version, digest=version.digest, folder=str(model))
     folder.mkdir(parents=True, exist_ok=True)
-    write_deployment(folder / "deployment.json", plan_deployment(name, reference))
-    return name, folder
+    write_deployment(folder / "deployment.json", plan_deployment(name, model))

@@ -25,6 +25,7 @@ log = logging.getLogger("mainspring.webhooks")
 WEBHOOK_SECONDS = 0.25
 RESET_VARIABLE = "MAINSPRING_TEST_RESET"
 _MLFLOW_VARIABLES = {
+    "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "version_sources",
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "webhook_schemes",
     "MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES": "webhook_retries",
     "MLFLOW_WEBHOOK_REQUEST_TIMEOUT": "webhook_timeout",
@@ -132,7 +133,7 @@ def _read_token(path: Path | None) -> str | None:
 
 
 def _mlflow_flags() -> dict[str, str | int | None]:
-    """Return what MLflow's own variables say about webhooks, so that its deployments move over as they are."""
+    """Return what MLflow's own variables say, so that its deployments move over as they are."""
     found: dict[str, str | int | None] = {
         name: os.environ[variable] for variable, name in _MLFLOW_VARIABLES.items() if os.environ.get(variable)
     }

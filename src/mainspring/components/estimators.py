@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mainspring.core import InvalidInput, Unavailable
+from mainspring.core import Foreign, InvalidInput, Unavailable
 
 Task = Literal["binary", "multiclass", "regression"]
 TASKS = ("binary", "multiclass", "regression")
@@ -60,7 +60,7 @@ def make_estimator(
     seed: int,
     *,
     values: int = 0,
-) -> Any:  # noqa: ANN401 - an estimator
+) -> Foreign:  # an estimator
     """Return an unfitted estimator; the seed goes in wherever it takes one, and wins over the settings' own.
 
     ``values`` is the size of the matrix to come: a booster uses all cores only if there is enough to share.
@@ -76,19 +76,28 @@ def make_estimator(
     return kind(**{**threads, **_QUIET.get(name, {}), **settings, **seeded})
 
 
-def fit_learner(learner: Any, name: str, matrix: Any, labels: Any, **options: Any) -> Any:  # noqa: ANN401 - an estimator
-    """Fit a learner, with all of scikit-learn's checks on: the serving code turns some off for the whole thread."""
+def fit_learner(learner: Foreign, name: str, matrix: Foreign, labels: Foreign, **options: Foreign) -> Foreign:
+    """Fit a learner, with all of scikit-learn's checks on, whatever the thread's settings are."""
     import sklearn
 
+    errors: tuple[type[Exception], ...] = (ValueError, TypeError, *_library_errors(name))
     try:
         with sklearn.config_context(assume_finite=False, skip_parameter_validation=False):
             return learner.fit(matrix, labels, **options)
-    except (ValueError, TypeError) as error:
-        hint = "Use a transform of the style standard." if np.isnan(matrix).any() else "Check the settings."
+    except errors as error:
+        is_gap = "nan" in str(error).lower() and bool(np.isnan(matrix).any())
+        hint = "Use a transform of the style standard." if is_gap else "Check the settings."
         raise InvalidInput(f"{name} refuses the rows: {str(error).splitlines()[0][:300]}", hint=hint) from error
 
 
-def load_function(name: str) -> Any:  # noqa: ANN401 - the user's function
+def _library_errors(name: str) -> tuple[type[Exception], ...]:
+    """Return the errors of a booster's own; both say what they do not like of settings with them."""
+    if name == "lightgbm":
+        return (importlib.import_module("lightgbm.basic").LightGBMError,)
+    return (importlib.import_module("xgboost.core").XGBoostError,) if name == "xgboost" else ()
+
+
+def load_function(name: str) -> Foreign:  # the user's function
     """Import ``function:package.module:name``, the user's own code, which has to be installed where the step runs."""
     module, colon, attribute = name.removeprefix(FUNCTION).partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), attribute)):
@@ -104,7 +113,7 @@ def load_function(name: str) -> Any:  # noqa: ANN401 - the user's function
     return found
 
 
-def _find_class(name: str, task: Task) -> Any:  # noqa: ANN401 - a class
+def _find_class(name: str, task: Task) -> Foreign:  # a class
     if name in _BOOSTERS:
         module, attribute = name, _BOOSTERS[name]["regressor" if task == "regression" else "classifier"]
     elif name in ALLOWED:

@@ -145,7 +145,7 @@ def find_version(version: str) -> Path | None:
                 found = resolve(connection, version)
         except NotFound:
             return None
-        return materialise(store.blobs, found, store.settings.home / "models")
+        return materialise(store.blobs, found.digest, store.settings.home / "models")
 
 
 def _slices(task: Task, column: str, target: Target, scores: Floats, losses: Floats) -> list[SliceReport]:

@@ -154,7 +154,7 @@ def evaluate_version(
     with task_store() as store:
         with store.database.read() as connection:
             found = resolve(connection, version)
-        folder = materialise(store.blobs, found, store.settings.home / "models")
+        folder = materialise(store.blobs, found.digest, store.settings.home / "models")
     (booster,) = folder.rglob(BOOSTER)
     result = _evaluate(booster.parent, test_rows, target=target, slices=slices)
     Path(evaluation.path).write_bytes(msgspec.json.encode(result))

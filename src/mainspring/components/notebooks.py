@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.components.artifacts import ArtifactFile
-from mainspring.core import Corrupt, InvalidInput, NotFound, Refused, Unavailable
+from mainspring.core import Corrupt, Foreign, InvalidInput, NotFound, Refused, Unavailable
 
 TAG, INJECTED = "parameters", "injected-parameters"
 _STYLE = (
@@ -57,7 +57,7 @@ def run_notebook_file(
     executed.metadata["cells"] = len(notebook.cells)
 
 
-def inject_parameters(notebook: Any, parameters: Mapping[str, Any]) -> None:  # noqa: ANN401 - nbformat's node
+def inject_parameters(notebook: Foreign, parameters: Mapping[str, Any]) -> None:  # nbformat's node
     """Put the parameters into a notebook; values are written as Python literals, so that none can become code."""
     import nbformat
 
@@ -73,7 +73,7 @@ def inject_parameters(notebook: Any, parameters: Mapping[str, Any]) -> None:  # 
     notebook.cells = [*kept[:place], cell, *kept[place:]]
 
 
-def render_page(notebook: Any, title: str) -> str:  # noqa: ANN401 - nbformat's node
+def render_page(notebook: Foreign, title: str) -> str:  # nbformat's node
     """Return a notebook as one HTML page: texts are escaped, pictures inside, nothing in it runs."""
     body = "\n".join(part for cell in notebook.cells for part in _render_cell(cell))
     return (
@@ -82,7 +82,7 @@ def render_page(notebook: Any, title: str) -> str:  # noqa: ANN401 - nbformat's 
     )
 
 
-def _render_cell(cell: Any) -> Iterator[str]:  # noqa: ANN401 - nbformat's node
+def _render_cell(cell: Foreign) -> Iterator[str]:  # nbformat's node
     if cell.cell_type != "code":
         yield f"<div><pre class=out>{html.escape(cell.source)}</pre></div>"
         return

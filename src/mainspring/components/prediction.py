@@ -46,7 +46,7 @@ def predict_table(
     ours = BOOSTERS if model is not None else ()
     loaded = load_model(folder_reference(folder), allow_pickle=allow_pickle, trust_types=(*ours, *trust_types))
     target = Path(predictions.path)
-    source, done = target.with_name("rows.parquet"), target.with_name("predictions.parquet")
+    source, done = (target.with_name(f"{target.name}.{name}.parquet") for name in ("rows", "done"))
     source.parent.mkdir(parents=True, exist_ok=True)
     read_table(data).write_parquet(source)
     clock, options = open_clock(os.environ.get("MAINSPRING_CLOCK", "system")), BatchOptions(method=method)

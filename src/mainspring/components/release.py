@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mainspring.automation.canaries import adopt_version
 from mainspring.components.artifacts import ArtifactFile
+from mainspring.components.estimators import Task
 from mainspring.components.evaluation import Report, read_report, values_of
 from mainspring.components.verdicts import record_verdict
 from mainspring.core import InvalidInput, NotFound
@@ -19,10 +21,9 @@ from mainspring.delivery import (
     active_rollout,
     deploy,
     judge_gate,
-    start_rollout,
 )
 from mainspring.pipelines import current_run_id, task_store
-from mainspring.registry import PIPELINE_RUN_TAG, resolve, resolve_alias, set_alias
+from mainspring.registry import PIPELINE_RUN_TAG, resolve, resolve_alias
 
 if TYPE_CHECKING:
     from mainspring.lineage import Store
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 HOW = ("alias", "rollout", "endpoint")
+_LOSSES: dict[Task, str] = {"binary": "log loss", "multiclass": "log loss", "regression": "squared error"}
 
 
 def gate_reports(
@@ -129,22 +131,19 @@ def deploy_version(name: str, version: str, *, how: str = "alias", alias: str = 
 
 
 def _roll_out(store: Store, version: ModelVersion, endpoint: str) -> str:
-    reason = version.tags.get("verdict", "")
-    with store.database.write() as connection:
+    """Let the version be adopted as the control loop adopts one it has trained; say how it stands afterwards."""
+    if endpoint not in store.project.endpoints:
+        known = ", ".join(store.project.endpoints) or "none"
+        raise NotFound(f"The project has no endpoint {endpoint!r}.", hint=f"Its endpoints: {known}.")
+    adopt_version(store, endpoint, version, cause=None)
+    with store.database.read() as connection:
         champion = resolve_alias(connection, version.name, CHAMPION)
-        if champion is None or champion.version == version.version:
-            set_alias(
-                connection, store.clock, name=version.name, alias=CHAMPION, version=version.version, actor=store.actor,
-                reason=reason or "The first version.",
-            )  # fmt: skip
-            return f"{version.name}@{CHAMPION} is version {version.version}"
         running = active_rollout(connection, endpoint)
-        if running is None or running.candidate_version != version.version:
-            start_rollout(
-                connection, store.clock, endpoint=endpoint, model=version.name, candidate_version=version.version,
-                champion_version=champion.version, reason=reason,
-            )  # fmt: skip
-    return f"{endpoint} rolls out version {version.version} against {champion.version}"
+    if champion is not None and champion.version == version.version:
+        return f"{version.name}@{CHAMPION} is version {version.version}"
+    if running is not None and running.candidate_version == version.version:
+        return f"{endpoint} rolls out version {version.version} against {running.champion_version}"
+    return f"{endpoint} has tried version {version.version} before; it is not rolled out again"
 
 
 def _put(store: Store, version: ModelVersion, endpoint: str) -> str:
@@ -166,6 +165,7 @@ def _as_evaluation(report: Report) -> Evaluation:
     return Evaluation(
         rows=report.rows,
         log_loss=report.loss,
+        loss_name=_LOSSES[report.task],
         auc=report.measures["auc"].value if "auc" in report.measures else None,
         base_rate=report.base_rate,
         losses=report.losses,
@@ -175,10 +175,9 @@ def _as_evaluation(report: Report) -> Evaluation:
 
 def _beats_constant(candidate: Report, min_gain: float) -> GateVerdict:
     gain = candidate.constant_loss - candidate.loss
-    loss = "squared error" if candidate.task == "regression" else "log loss"
     detail = (
-        f"{loss} {candidate.loss:.4f} against {candidate.constant_loss:.4f} of the best constant prediction"
-        f" on {candidate.rows:,} rows"
+        f"{_LOSSES[candidate.task]} {candidate.loss:.4f} against {candidate.constant_loss:.4f}"
+        f" of the best constant prediction on {candidate.rows:,} rows"
     )
     check = GateCheck(
         name="better than a constant", passed=gain > min_gain, value=gain, threshold=min_gain, detail=detail

@@ -49,9 +49,14 @@ class Scorer:
         from mainspring.serving.validation import check_params, check_rows
 
         plan = self.model.plan
-        wanted = [column.name for column in plan.columns]
+        wanted = [column.name for column in plan.columns if column.name in rows.columns]
         records: list[dict[str, Any]] = rows.select(wanted).to_dicts() if wanted else rows.to_dicts()
-        checked = check_rows(plan, records, params=check_params(plan, None))
+        try:
+            checked = check_rows(plan, records, params=check_params(plan, None))
+        except InvalidInput as error:
+            raise InvalidInput(
+                _shorten(error.message), hint="Check these columns against the training data."
+            ) from error
         ask = self.model.methods.get("predict_proba", self.model.predict) if self.classes else self.model.predict
         answered = np.asarray(ask(checked).primary, dtype=np.float64)
         return self._as_probabilities(answered) if self.classes else answered.reshape(len(records))
@@ -66,6 +71,12 @@ class Scorer:
             f"The model answers with shape {answered.shape}, not with probabilities of {len(self.classes)} classes.",
             hint="Train one that gives probabilities.",
         )
+
+
+def _shorten(message: str) -> str:
+    """Return the first of the problems of many rows, and how many there are."""
+    first, *others = message.split("; ")
+    return f"{first}, and {len(others)} more like it." if others else f"{first}."
 
 
 def load_scorer(folder: Path, *, trust_types: Sequence[str] = ()) -> Scorer:

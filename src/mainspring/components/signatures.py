@@ -32,4 +32,5 @@ def _type_of(values: pl.Series, is_categorical: bool) -> str:
         return "string"
     if values.dtype == pl.Boolean and values.null_count() == 0:
         return "boolean"
-    return "long" if values.dtype.is_integer() and values.null_count() == 0 else "double"
+    fits = values.dtype.is_integer() and values.dtype != pl.UInt64  # of which half is beyond a long
+    return "long" if fits and values.null_count() == 0 else "double"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.components.artifacts import ArtifactFile
 from mainspring.components.tables import write_table
-from mainspring.core import InvalidInput, MainspringError, NotFound, Unavailable
+from mainspring.core import Foreign, InvalidInput, MainspringError, NotFound, Unavailable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -169,7 +169,7 @@ def _import_bigquery() -> tuple[Any, _Errors, Any]:
         ) from error
 
 
-def _import_duckdb() -> Any:  # noqa: ANN401 - a module
+def _import_duckdb() -> Foreign:  # a module
     try:
         import duckdb
     except ImportError as error:

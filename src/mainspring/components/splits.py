@@ -51,6 +51,8 @@ def split_rows(
         if not column:
             raise InvalidInput(f"To split by {method} needs a column.", hint="Pass column=…")
         require_columns(frame, [column])
+    if frame.height < 2:
+        raise InvalidInput(f"{frame.height} rows cannot be split in two.", hint="Use more rows.")
     is_test = {"random": _draw, "time": _newest, "hash": _by_key}[method](frame, test_fraction, column, seed)
     if is_test.all() or not is_test.any():
         side = "training" if is_test.all() else "testing"

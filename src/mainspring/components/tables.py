@@ -20,10 +20,22 @@ def read_table(data: ArtifactFile) -> pl.DataFrame:
 
     path = Path(data.path)
     if path.is_file():
-        return pl.read_parquet(path)
+        try:
+            return _plain(pl.read_parquet(path))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise InvalidInput(
+                f"{path} is not a Parquet file: {str(error).splitlines()[0]}.", hint="Ingest the data first."
+            ) from error
     if DIGEST_KEY in data.metadata:
-        return read_dataset(data)
+        return _plain(read_dataset(data))
     raise NotFound(f"The dataset has no file {path}.", hint="Give the output of ingest, split or apply_transform.")
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with decimals as floats: learners read them so, and so must what evaluates and serves."""
+    import polars as pl
+
+    return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
 
 
 def write_table(data: ArtifactFile, frame: pl.DataFrame) -> None:

@@ -64,11 +64,13 @@ def _check_classes(target: str, task: Task, found: tuple[Any, ...], known: tuple
     strange = [label for label in found if label not in known]
     if strange:
         raise InvalidInput(f"The model does not know the class {strange[0]!r} of {target!r}.", hint="Train it again.")
+    if len(known) < 2:
+        raise InvalidInput(
+            f"Every row of column {target!r} has the one class {known[0]!r}.", hint="There is nothing to learn."
+        )
     if task == "binary" and len(known) != 2:
         raise InvalidInput(
             f"Column {target!r} has {len(known)} classes, a binary target has 2.", hint="Use task multiclass."
         )
-    if len(known) < 2:
-        raise InvalidInput(f"Column {target!r} has one class only.", hint="There is nothing to learn.")
     if len(known) > 1000:
         raise InvalidInput(f"Column {target!r} has {len(known):,} classes.", hint="Is it a regression?")

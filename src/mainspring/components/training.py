@@ -18,7 +18,7 @@ from mainspring.components.signatures import make_signature
 from mainspring.components.tables import read_table
 from mainspring.components.targets import Target, read_target
 from mainspring.components.transforms import FittedTransform, load_transform
-from mainspring.core import InvalidInput
+from mainspring.core import Foreign, InvalidInput
 from mainspring.pipelines import current_run_id
 from mainspring.serving.pyfunc import BOOSTER, TRANSFORM
 
@@ -60,11 +60,12 @@ def train_model(
     kind = check_task(task)
     labelled = read_target(read_table(train), target, kind)
     fitted = load_transform(Path(transform.path))
+    check_features(fitted, target)
     learned = fit_model(labelled, fitted, kind, estimator, settings, seed)
     described = {TARGET_KEY: target, TASK_KEY: task, CLASSES_KEY: list(labelled.classes)}
     folder = Path(model.path)
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
-    mlflow.set_experiment(experiment)
+    choose_experiment(experiment)
     with (
         tempfile.TemporaryDirectory() as scratch,
         mlflow.start_run(run_name=f"train-{current_run_id()[:10]}".rstrip("-")) as run,
@@ -79,9 +80,29 @@ def train_model(
     return str(run.info.run_id)
 
 
+def check_features(fitted: FittedTransform, target: str) -> None:
+    """Raise `InvalidInput` if the label is among the features: the model would only repeat it."""
+    if target in fitted.names:
+        raise InvalidInput(
+            f"The target {target!r} is one of the transform's columns.", hint=f"Fit the transform without={[target]!r}."
+        )
+
+
+def choose_experiment(name: str) -> None:
+    """Make an MLflow experiment the one that runs are logged to; raise `InvalidInput` for a name it does not take."""
+    import mlflow
+
+    try:
+        mlflow.set_experiment(name)
+    except mlflow.MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        raise InvalidInput(f"MLflow takes no experiment {name!r}: {error.message}.", hint="Name another.") from error
+
+
 def fit_model(
     target: Target, fitted: FittedTransform, task: Task, estimator: str, settings: Mapping[str, Any], seed: int
-) -> Any:  # noqa: ANN401 - a model of any library
+) -> Foreign:  # a model of any library
     """Fit a learner on the transformed rows."""
     matrix = fitted.matrix(target.rows)
     labels = target.labels if task == "regression" else target.labels.astype(np.int64)
@@ -92,7 +113,7 @@ def fit_model(
     return fit_learner(learner, estimator, matrix, labels, **({"categorical_feature": texts} if texts else {}))
 
 
-def _check_learned(learned: Any, fitted: FittedTransform) -> Any:  # noqa: ANN401 - a model of any library
+def _check_learned(learned: Foreign, fitted: FittedTransform) -> Foreign:  # a model of any library
     """Return what a user's function gave if it can be kept."""
     if _is_torch(learned) and (fitted.steps is not None or fitted.categorical):
         raise InvalidInput(
@@ -106,11 +127,11 @@ def _check_learned(learned: Any, fitted: FittedTransform) -> Any:  # noqa: ANN40
     return learned
 
 
-def _is_torch(learned: Any) -> bool:  # noqa: ANN401 - a model of any library
+def _is_torch(learned: Foreign) -> bool:  # a model of any library
     return any(kind.__module__.startswith("torch.nn") for kind in type(learned).__mro__)
 
 
-def _flavour_of(learned: Any, target: Target, fitted: FittedTransform, task: Task, scratch: Path) -> Flavour:  # noqa: ANN401
+def _flavour_of(learned: Foreign, target: Target, fitted: FittedTransform, task: Task, scratch: Path) -> Flavour:
     name = f"{type(learned).__module__}.{type(learned).__name__}"
     signature = make_signature(target.rows, fitted, task)
     if _is_torch(learned):
@@ -120,7 +141,7 @@ def _flavour_of(learned: Any, target: Target, fitted: FittedTransform, task: Tas
     return _sklearn_flavour(learned, fitted, target, signature)
 
 
-def _booster_flavour(learned: Any, fitted: FittedTransform, signature: ModelSignature, scratch: Path) -> Flavour:  # noqa: ANN401
+def _booster_flavour(learned: Foreign, fitted: FittedTransform, signature: ModelSignature, scratch: Path) -> Flavour:
     """Keep the booster as text beside its transform: our own loader reads them without lightgbm."""
     import lightgbm
     import mlflow.pyfunc
@@ -138,7 +159,7 @@ def _booster_flavour(learned: Any, fitted: FittedTransform, signature: ModelSign
     )
 
 
-def _sklearn_flavour(learned: Any, fitted: FittedTransform, target: Target, signature: ModelSignature) -> Flavour:  # noqa: ANN401
+def _sklearn_flavour(learned: Foreign, fitted: FittedTransform, target: Target, signature: ModelSignature) -> Flavour:
     """Keep transform and estimator as one scikit-learn pipeline in a skops file, which runs no code when it is read."""
     import mlflow.sklearn
     import sklearn
@@ -163,14 +184,23 @@ def _sklearn_flavour(learned: Any, fitted: FittedTransform, target: Target, sign
     )
 
 
-def _torch_flavour(learned: Any, signature: ModelSignature) -> Flavour:  # noqa: ANN401
+def _torch_flavour(learned: Foreign, signature: ModelSignature) -> Flavour:
+    """Keep a module as TorchScript, which MLflow writes as its own archive although the format is called a pickle."""
     import mlflow.pytorch
     import torch
 
+    try:
+        script = torch.jit.script(learned.eval())
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"The module {type(learned).__name__} is no TorchScript: {' '.join(str(error).split())[:300]}",
+            hint="Annotate what is no tensor, and keep to what torch.jit.script takes.",
+        ) from error
     return Flavour(
         mlflow.pytorch,
         {
-            "pytorch_model": torch.jit.script(learned.eval()),
+            "pytorch_model": script,
+            "serialization_format": "pickle",
             "signature": signature,
             "pip_requirements": [f"torch=={torch.__version__}"],
         },

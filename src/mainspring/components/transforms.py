@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mainspring.components.artifacts import ArtifactFile
 from mainspring.components.tables import read_table, require_columns, write_table
-from mainspring.core import Corrupt, InvalidInput, NotFound, Unavailable
+from mainspring.core import Corrupt, Foreign, InvalidInput, NotFound, Unavailable
 from mainspring.features import CategoricalColumn, Transform, fit_transform
 from mainspring.serving.pyfunc import TRANSFORM
 
@@ -57,7 +57,7 @@ class FittedTransform:
         """Return the names of the matrix's columns."""
         return self.names if self.steps is None else [str(name) for name in self.steps.get_feature_names_out()]
 
-    def as_steps(self, frame: pl.DataFrame) -> Any:  # noqa: ANN401 - an estimator
+    def as_steps(self, frame: pl.DataFrame) -> Foreign:  # an estimator
         """Return scikit-learn steps that give the same matrix from a DataFrame, for models that are estimators."""
         return self.steps if self.steps is not None else _coding_steps(self.columns).fit(to_pandas(frame, self))
 
@@ -93,6 +93,9 @@ def apply_columns(
     frame, fitted = read_table(data), load_transform(Path(transform.path))
     require_columns(frame, keep)
     table = pl.DataFrame(fitted.matrix(frame), schema=fitted.feature_names(), orient="row")
+    taken = next((name for name in keep if name in table.columns or list(keep).count(name) > 1), None)
+    if taken is not None:
+        raise InvalidInput(f"Column {taken!r} would be there twice.", hint="Keep columns that are no features, once.")
     write_table(prepared, table.with_columns(frame.select(keep)))
 
 
@@ -120,11 +123,37 @@ def fit_steps(
     """Learn a transform from training rows."""
     if style not in STYLES:
         raise InvalidInput(f"{style[:50]!r} is no style of a transform.", hint=f"Use {' or '.join(STYLES)}.")
+    if frame.height == 0:
+        raise InvalidInput("There are no rows to learn a transform from.", hint="Check what the step before wrote.")
+    _check_columns(frame, numeric, categorical)
     columns = fit_transform(frame, numeric=numeric, categorical=categorical)
     fitted = FittedTransform(columns)
     if style == "codes":
         return fitted
     return FittedTransform(columns, _standard_steps(columns).fit(to_pandas(frame, fitted)))
+
+
+def _check_columns(frame: pl.DataFrame, numeric: Sequence[str], categorical: Sequence[str]) -> None:
+    """Raise `InvalidInput` for a column that is named twice, or named as numbers and holds none, or infinite ones."""
+    import polars as pl
+
+    named = [*numeric, *categorical]
+    require_columns(frame, named)
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidInput(f"Column {twice!r} is named twice.", hint="Name it once, as numeric or as categorical.")
+    for name in numeric:
+        values = frame[name]
+        if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+            raise InvalidInput(
+                f"Column {name!r} is {values.dtype}, not numbers.",
+                hint="Name it categorical if it is text; or leave it out.",
+            )
+        count = int(values.is_infinite().sum()) if values.dtype.is_float() else 0
+        if count:
+            raise InvalidInput(
+                f"Column {name!r} has {count} infinite values in {frame.height} rows.", hint="Make them null."
+            )
 
 
 def save_transform(fitted: FittedTransform, folder: Path) -> None:
@@ -169,7 +198,7 @@ def to_pandas(frame: pl.DataFrame, fitted: FittedTransform) -> pd.DataFrame:
 _TRUSTED = ["numpy.dtype", "sklearn.compose._column_transformer._RemainderColsList"]
 
 
-def _coding_steps(columns: Transform) -> Any:  # noqa: ANN401 - an estimator
+def _coding_steps(columns: Transform) -> Foreign:  # an estimator
     from sklearn.preprocessing import OrdinalEncoder
 
     encoder = OrdinalEncoder(
@@ -181,7 +210,7 @@ def _coding_steps(columns: Transform) -> Any:  # noqa: ANN401 - an estimator
     return _by_kind(columns, "passthrough", encoder)
 
 
-def _standard_steps(columns: Transform) -> Any:  # noqa: ANN401 - an estimator
+def _standard_steps(columns: Transform) -> Foreign:  # an estimator
     try:
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
@@ -197,7 +226,7 @@ def _standard_steps(columns: Transform) -> Any:  # noqa: ANN401 - an estimator
     return _by_kind(columns, make_pipeline(filler, StandardScaler()), encoder)
 
 
-def _by_kind(columns: Transform, numbers: object, texts: object) -> Any:  # noqa: ANN401 - an estimator
+def _by_kind(columns: Transform, numbers: object, texts: object) -> Foreign:  # an estimator
     from sklearn.compose import ColumnTransformer
 
     categorical = {columns.feature_names[index] for index in columns.categorical_indices}
@@ -217,7 +246,7 @@ def _vocabularies(columns: Transform) -> list[tuple[str, ...]]:
     return [column.categories for column in found]
 
 
-def _import_skops() -> Any:  # noqa: ANN401 - a module
+def _import_skops() -> Foreign:  # a module
     try:
         import skops.io
     except ImportError as error:

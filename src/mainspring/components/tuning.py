@@ -16,8 +16,9 @@ from mainspring.components.estimators import FUNCTION, Task, check_task, fit_lea
 from mainspring.components.measures import Floats, row_losses
 from mainspring.components.tables import read_table
 from mainspring.components.targets import read_target
+from mainspring.components.training import check_features, choose_experiment
 from mainspring.components.transforms import load_transform
-from mainspring.core import InvalidInput, Unavailable
+from mainspring.core import Foreign, InvalidInput, Unavailable
 from mainspring.pipelines import current_run_id
 
 
@@ -74,12 +75,16 @@ def tune_model(
     import mlflow
 
     kind, ranges = check_task(task), read_space(space)
+    if n_trials < 1:
+        raise InvalidInput(f"{n_trials} trials find nothing.", hint="Use n_trials=1 or more.")
     if estimator.startswith(FUNCTION):
         raise InvalidInput("A function of your own is not searched here.", hint="Search inside it; it gets the seed.")
     labelled = read_target(read_table(train), target, kind)
-    matrix = load_transform(Path(transform.path)).matrix(labelled.rows)
+    fitted = load_transform(Path(transform.path))
+    check_features(fitted, target)
+    matrix = fitted.matrix(labelled.rows)
     rows = Rows(matrix, labelled.labels, assign_folds(len(matrix), folds, seed), len(labelled.classes))
-    mlflow.set_experiment(experiment)
+    choose_experiment(experiment)
     with mlflow.start_run(run_name=f"tune-{current_run_id()[:10]}".rstrip("-")) as run:
         mlflow.log_params({"estimator": estimator, "n_trials": n_trials, "folds": folds, "seed": seed})
         found = [
@@ -116,6 +121,12 @@ def cross_validate(rows: Rows, task: Task, estimator: str, settings: Mapping[str
     labels = rows.labels if task == "regression" else rows.labels.astype(np.int64)
     for fold in np.unique(rows.folds):
         held = rows.folds == fold
+        missing = rows.classes - len(np.unique(labels[~held])) if task != "regression" else 0
+        if missing:
+            raise InvalidInput(
+                f"Without fold {fold} {missing} of {rows.classes} classes have no row left of {len(labels)}.",
+                hint="Use more rows of the rare class, or fewer folds.",
+            )
         learner = make_estimator(estimator, task, settings, seed, values=rows.matrix.size)
         fit_learner(learner, estimator, rows.matrix[~held], labels[~held])
         losses[held] = row_losses(task, _scores(learner, rows, held, task), rows.labels[held])
@@ -149,7 +160,7 @@ def read_space(space: Mapping[str, Any]) -> dict[str, Range]:
     return found
 
 
-def _suggest(trial: Any, name: str, wanted: Range) -> Any:  # noqa: ANN401 - Optuna's trial, a setting
+def _suggest(trial: Foreign, name: str, wanted: Range) -> Foreign:  # Optuna's trial, a setting
     if wanted.type == "choice":
         return trial.suggest_categorical(name, wanted.choices)
     if wanted.type == "int":
@@ -157,7 +168,7 @@ def _suggest(trial: Any, name: str, wanted: Range) -> Any:  # noqa: ANN401 - Opt
     return trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log)
 
 
-def _scores(learner: Any, rows: Rows, held: NDArray[np.bool_], task: Task) -> Floats:  # noqa: ANN401 - an estimator
+def _scores(learner: Foreign, rows: Rows, held: NDArray[np.bool_], task: Task) -> Floats:  # an estimator
     if task == "regression":
         return np.asarray(learner.predict(rows.matrix[held]), dtype=np.float64)
     scores = np.full((int(held.sum()), rows.classes), 0.0)
@@ -174,7 +185,7 @@ def _log_trial(trial: Trial) -> Trial:
     return msgspec.structs.replace(trial, run_id=run.info.run_id)
 
 
-def _import_optuna() -> Any:  # noqa: ANN401 - a module
+def _import_optuna() -> Foreign:  # a module
     try:
         import optuna
     except ImportError as error:

@@ -21,12 +21,17 @@ _DAY = 86_400_000
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One value of a series, with the rows it was measured on and its standard error where they are known."""
+    """One value of a series, with what is known of it.
+
+    The rows it was measured on and its standard error; or, where it stands for several values, the lowest and highest.
+    """
 
     x: float
     y: float
     n: int | None = None
     error: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +152,8 @@ def _finite(points: Sequence[Point]) -> list[Point]:
 
 def _frame(lines: Sequence[Series], chart: Chart) -> _Frame:
     xs = [point.x for line in lines for point in line.points]
-    ys = [point.y for line in lines for point in line.points] + [threshold.y for threshold in chart.thresholds]
+    ys = [y for line in lines for point in line.points for y in (point.y, point.low, point.high) if y is not None]
+    ys += [threshold.y for threshold in chart.thresholds]
     x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
     if chart.time_axis:
         x_high = max([x_high, *(marker.x for marker in chart.markers)])
@@ -213,12 +219,19 @@ def _marker(frame: _Frame, marker: Marker) -> str:
 
 
 def _band(frame: _Frame, line: Series, colour: int) -> str:
-    known = [(point, point.error) for point in line.points if point.error is not None]
+    known = [(point.x, reach) for point in line.points if (reach := _reach(point)) is not None]
     if len(known) < 2:
         return ""
-    upper = [f"{frame.x(point.x)} {frame.y(point.y + 2 * error)}" for point, error in known]
-    lower = [f"{frame.x(point.x)} {frame.y(point.y - 2 * error)}" for point, error in reversed(known)]
+    upper = [f"{frame.x(x)} {frame.y(high)}" for x, (_, high) in known]
+    lower = [f"{frame.x(x)} {frame.y(low)}" for x, (low, _) in reversed(known)]
     return f'<path class="band s{colour}" d="M{"L".join(upper + lower)}Z"/>'
+
+
+def _reach(point: Point) -> tuple[float, float] | None:
+    """Return from where to where a point's band goes: its lowest and highest value, or two standard errors."""
+    if point.low is not None and point.high is not None:
+        return point.low, point.high
+    return None if point.error is None else (point.y - 2 * point.error, point.y + 2 * point.error)
 
 
 def _line(frame: _Frame, line: Series, colour: int, time_axis: bool) -> str:

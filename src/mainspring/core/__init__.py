@@ -14,6 +14,7 @@ from mainspring.core.errors import (
     Unavailable,
 )
 from mainspring.core.ids import encode_id, new_hex_id, new_id
+from mainspring.core.untyped import Foreign, Json
 
 __all__ = [
     "AlreadyExists",
@@ -21,7 +22,9 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "FixedClock",
+    "Foreign",
     "InvalidInput",
+    "Json",
     "MainspringError",
     "NotFound",
     "Refused",

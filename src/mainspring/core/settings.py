@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where new experiments keep artifacts, as ``mlflow server --default-artifact-root``; empty: behind the server."""
     artifacts_destination: str = ""
     """Folder the server also keeps proxied artifacts in as plain files; empty: in its own store only."""
+    version_sources: str = ""
+    """Regular expression that the source of a new model version must match somewhere; empty: no rule."""
     webhook_schemes: str = "https"
     """Schemes the URLs of webhooks may have, separated by commas."""
     webhook_private: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mainspring.db.engine import Database, connect
 from mainspring.db.schema import current_revision, migrate, open_database
-from mainspring.db.session import Row, Session, driver_errors, marks, session_of
+from mainspring.db.session import Row, Session, driver_errors, marks, read_json, session_of
 from mainspring.db.writer import Job, Settled, Writer
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "marks",
     "migrate",
     "open_database",
+    "read_json",
     "session_of",
 ]

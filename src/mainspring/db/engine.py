@@ -15,7 +15,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,11 +85,19 @@ class Database:
 
     @contextmanager
     def write_session(self) -> Iterator[Session]:
-        """Open a transaction at driver level that commits at the end of the block, or leaves no trace if it raises."""
-        with self.exclusive(), closing(self.open_session()) as session:
-            session.run("BEGIN IMMEDIATE" if session.is_sqlite else "BEGIN")
-            yield session
-            session.run("COMMIT")
+        """Open a transaction at driver level that commits at the end of the block, or leaves no trace if it raises.
+
+        Keep the block short, and never open a second one inside it.
+        """
+        with self.exclusive():
+            session = self._begin("BEGIN" if self._path is None else "BEGIN IMMEDIATE")
+            try:
+                yield session
+                session.run("COMMIT")
+            except BaseException:
+                session.close()  # whatever state it is in, nothing of it stays
+                raise
+            self._keep(session)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -107,17 +115,16 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Open a transaction for reading at driver level; all of it sees the same moment."""
-        session = self._begin_reading()
+        session = self._begin("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" if self._path is None else "BEGIN")
         try:
             yield session
         finally:
-            session.metric_ids.clear()
             try:
                 session.run("ROLLBACK")
             except driver_errors():
                 session.close()
             else:
-                self._idle.append(session)
+                self._keep(session)
 
     def open_session(self) -> Session:
         """Open a connection at driver level for the caller alone, who says BEGIN and COMMIT, and closes it."""
@@ -136,9 +143,13 @@ class Database:
         if "engine" in self.__dict__:
             self.engine.dispose()
 
-    def _begin_reading(self) -> Session:
+    def _keep(self, session: Session) -> None:
+        """Put a session that is in no transaction aside for the next who needs one."""
+        session.metric_ids.clear()
+        self._idle.append(session)
+
+    def _begin(self, begin: str) -> Session:
         """Return a session in a transaction: an idle one, unless its connection was cut meanwhile, or a new one."""
-        begin = "BEGIN" if self._path is not None else "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
         while self._idle:
             session = self._idle.pop()
             try:

@@ -5,11 +5,14 @@ Statements are written once, with ``?`` for parameters, in the SQL that SQLite a
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from mainspring.core import Foreign, Json
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -22,7 +25,7 @@ class Session:
 
     __slots__ = ("_connection", "_is_sqlite", "metric_ids")
 
-    def __init__(self, connection: Any, *, is_sqlite: bool) -> None:  # noqa: ANN401 - two drivers, no common type
+    def __init__(self, connection: Foreign, *, is_sqlite: bool) -> None:  # two drivers, no common type
         self._connection = connection
         self._is_sqlite = is_sqlite
         self.metric_ids: dict[str, int] = {}
@@ -77,6 +80,11 @@ def driver_errors() -> tuple[type[Exception], ...]:
     """Return the classes of what drivers raise; psycopg's only if it is in use, it is an extra."""
     psycopg = sys.modules.get("psycopg")
     return (sqlite3.Error,) if psycopg is None else (sqlite3.Error, psycopg.Error)
+
+
+def read_json(value: object) -> Json:
+    """Return what a JSON column holds: SQLite's driver hands over its text, psycopg what the text means."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def marks(values: Sequence[object]) -> str:

@@ -164,7 +164,7 @@ def _read(row: sa.RowMapping) -> DeploymentRevision:
 
 
 def _reference(blobs: LocalBlobs, version: ModelVersion, models_folder: Path) -> ModelReference:
-    folder = materialise(blobs, version, models_folder)
+    folder = materialise(blobs, version.digest, models_folder)
     return ModelReference(
         name=version.name, version=version.version, digest=version.digest, folder=str(folder.resolve())
     )

@@ -25,10 +25,14 @@ class SliceEvaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model did on a set of labelled rows; ``losses`` are the log losses row by row, in the rows' order."""
+    """How a model did on a set of labelled rows; ``losses`` are the log losses row by row, in the rows' order.
+
+    Of a regression they are squared errors; ``loss_name`` says so in the words of a verdict.
+    """
 
     rows: int
     log_loss: float
+    loss_name: str = "log loss"
     auc: float | None = None
     base_rate: float
     losses: list[float] = []
@@ -83,7 +87,7 @@ def judge_gate(
     before = {slice.name: slice for slice in champion.slices}
     for slice in candidate.slices:
         if slice.rows >= min_slice_rows and slice.name in before:
-            checks.append(_check_slice(slice, before[slice.name], difference, max_slice_loss))
+            checks.append(_check_slice(slice, before[slice.name], difference, max_slice_loss, candidate.loss_name))
     return _verdict(checks)
 
 
@@ -115,7 +119,7 @@ def _check_constant(candidate: Evaluation, min_gain: float) -> GateCheck:
         passed=gain > min_gain,
         value=gain,
         threshold=min_gain,
-        detail=f"log loss {candidate.log_loss:.4f} against {constant:.4f} of the best constant prediction"
+        detail=f"{candidate.loss_name} {candidate.log_loss:.4f} against {constant:.4f} of the best constant prediction"
         f" on {candidate.rows:,} rows",
     )
 
@@ -126,12 +130,14 @@ def _check_gain(candidate: Evaluation, champion: Evaluation, difference: Differe
         passed=difference.mean > min_gain,
         value=difference.mean,
         threshold=min_gain,
-        detail=f"log loss {candidate.log_loss:.4f} against the champion's {champion.log_loss:.4f}"
+        detail=f"{candidate.loss_name} {candidate.log_loss:.4f} against the champion's {champion.log_loss:.4f}"
         f" on {candidate.rows:,} rows (gain {difference.mean:.4f} ± {difference.standard_error:.4f})",
     )
 
 
-def _check_slice(now: SliceEvaluation, before: SliceEvaluation, overall: Difference, max_loss: float) -> GateCheck:
+def _check_slice(
+    now: SliceEvaluation, before: SliceEvaluation, overall: Difference, max_loss: float, loss_name: str
+) -> GateCheck:
     loss = now.log_loss - before.log_loss
     noise = SLICE_STANDARD_ERRORS * overall.deviation / math.sqrt(now.rows)
     limit = max(max_loss, noise)
@@ -140,7 +146,7 @@ def _check_slice(now: SliceEvaluation, before: SliceEvaluation, overall: Differe
         passed=loss <= limit,
         value=loss,
         threshold=limit,
-        detail=f"log loss {now.log_loss:.4f} against {before.log_loss:.4f} on {now.rows:,} rows where {now.name}",
+        detail=f"{loss_name} {now.log_loss:.4f} against {before.log_loss:.4f} on {now.rows:,} rows where {now.name}",
     )
 
 

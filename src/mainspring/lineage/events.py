@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mainspring.core import Clock, new_id
-from mainspring.db import Session, session_of
-from mainspring.db.tables.lineage import event as event_table
+from mainspring.db import Row, Session, read_json, session_of
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_EVENTS = "SELECT id,type,source,subject,cause,time,data,sequence FROM event"
 _RECORD = "INSERT INTO event (id,type,source,subject,cause,time,data) VALUES (?,?,?,?,?,?,?)"
 
 
@@ -46,7 +48,7 @@ def record_event(
 
 
 def list_events(
-    connection: sa.Connection,
+    connection: sa.Connection | Session,
     *,
     types: tuple[str, ...] = (),
     subject: str | None = None,
@@ -55,23 +57,25 @@ def list_events(
     newest_first: bool = False,
 ) -> list[Event]:
     """Return events whose type starts with one of ``types`` (all if none), after sequence number ``after``."""
-    query = sa.select(event_table).where(event_table.c.sequence > after).limit(limit)
+    conditions, values = ["sequence>?"], list[object]([after])
     if types:
-        query = query.where(sa.or_(*(event_table.c.type.startswith(prefix, autoescape=True) for prefix in types)))
+        conditions.append("(" + " OR ".join("substr(type,1,?)=?" for _ in types) + ")")
+        values += [value for prefix in types for value in (len(prefix), prefix)]
     if subject is not None:
-        query = query.where(event_table.c.subject == subject)
-    order = event_table.c.sequence
-    rows = connection.execute(query.order_by(order.desc() if newest_first else order))
-    return [Event(**row) for row in rows.mappings()]
+        conditions.append("subject=?")
+        values.append(subject)
+    order = "DESC" if newest_first else "ASC"
+    statement = f"{_EVENTS} WHERE {' AND '.join(conditions)} ORDER BY sequence {order} LIMIT ?"
+    return [_event(row) for row in session_of(connection).rows(statement, (*values, limit))]
 
 
-def get_event(connection: sa.Connection, id: str) -> Event | None:
+def get_event(connection: sa.Connection | Session, id: str) -> Event | None:
     """Return one event, or None."""
-    row = connection.execute(sa.select(event_table).where(event_table.c.id == id)).mappings().first()
-    return Event(**row) if row else None
+    row = session_of(connection).row(f"{_EVENTS} WHERE id=?", (id,))
+    return None if row is None else _event(row)
 
 
-def trace_cause(connection: sa.Connection, id: str) -> list[Event]:
+def trace_cause(connection: sa.Connection | Session, id: str) -> list[Event]:
     """Return the event and the chain of causes behind it, newest first."""
     chain: list[Event] = []
     next_id: str | None = id
@@ -82,3 +86,11 @@ def trace_cause(connection: sa.Connection, id: str) -> list[Event]:
         chain.append(found)
         next_id = found.cause
     return chain
+
+
+def _event(row: Row) -> Event:
+    id, type, source, subject, cause, time, data, sequence = row
+    return Event(
+        id=id, type=type, source=source, subject=subject, cause=cause, time=time, data=read_json(data),
+        sequence=sequence,
+    )  # fmt: skip

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import sqlalchemy as sa
 
 from mainspring.core import Clock, NotFound, new_id
-from mainspring.db import Session, session_of
-from mainspring.db.tables import lineage as tables
+from mainspring.db import Row, Session, read_json, session_of
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 _PUT_ARTIFACT = "INSERT INTO artifact (id,type,name,uri,digest,created_at,properties) VALUES (?,?,?,?,?,?,?)"
 _START = "INSERT INTO execution (id,type,name,state,actor,started_at,properties) VALUES (?,?,?,'RUNNING',?,?,?)"
+_PUT_CONTEXT = "INSERT INTO context (id,type,name,created_at,properties) VALUES (?,?,?,?,?)"
 _JOIN_CONTEXT = "INSERT INTO context_execution (context_id,execution_id) VALUES (?,?)"
 _END = "UPDATE execution SET state=?,ended_at=?,properties=? WHERE id=?"
 _PUT_EDGE = "INSERT INTO execution_event (execution_id,artifact_id,kind,path) VALUES (?,?,?,?)"
-_EXECUTION = "SELECT id,type,name,state,actor,started_at,ended_at,properties FROM execution WHERE id=?"
+_ARTIFACTS = "SELECT id,type,name,digest,uri,created_at,properties FROM artifact"
+_EXECUTIONS = "SELECT id,type,name,state,actor,started_at,ended_at,properties FROM execution"
+_EDGES = (
+    "SELECT kind,path,id,type,name,digest,uri,created_at,properties FROM execution_event"
+    " JOIN artifact ON id=artifact_id WHERE execution_id=? ORDER BY kind,path"
+)
+_USERS = f"{_EXECUTIONS} JOIN execution_event ON execution_id=id WHERE artifact_id=? AND kind=? ORDER BY id"
+_OF_CONTEXT = "context_id=(SELECT id FROM context WHERE type=? AND name=?)"
+_MEMBERS = f"{_EXECUTIONS} JOIN context_execution ON execution_id=id WHERE {_OF_CONTEXT} ORDER BY id"
 
 EventKind = Literal["INPUT", "OUTPUT"]
 FINISHED = ("COMPLETE", "CACHED", "FAILED", "CANCELED", "SKIPPED")
@@ -112,86 +122,74 @@ def add_edge(
     session_of(connection).run(_PUT_EDGE, (execution_id, artifact_id, kind, path))
 
 
-def put_context(connection: sa.Connection, clock: Clock, *, type: str, name: str) -> str:
+def put_context(connection: sa.Connection | Session, clock: Clock, *, type: str, name: str) -> str:
     """Return the id of the group with this type and name, making it if it is new."""
-    found = connection.execute(
-        sa.select(tables.context.c.id).where(tables.context.c.type == type, tables.context.c.name == name)
-    ).scalar()
+    session = session_of(connection)
+    found = session.row("SELECT id FROM context WHERE type=? AND name=?", (type, name))
     if found is not None:
-        return str(found)
+        return str(found[0])
     id = new_id(clock)
-    connection.execute(
-        sa.insert(tables.context).values(id=id, type=type, name=name, created_at=clock.now_ms(), properties={})
-    )
+    session.run(_PUT_CONTEXT, (id, type, name, clock.now_ms(), "{}"))
     return id
 
 
-def get_artifact(connection: sa.Connection, id: str) -> Artifact:
+def get_artifact(connection: sa.Connection | Session, id: str) -> Artifact:
     """Return one artifact; raise `NotFound`."""
-    row = connection.execute(sa.select(tables.artifact).where(tables.artifact.c.id == id)).mappings().first()
+    row = session_of(connection).row(f"{_ARTIFACTS} WHERE id=?", (id,))
     if row is None:
         raise NotFound(f"There is no artifact {id}.")
-    return Artifact(**row)
+    return _artifact(row)
 
 
 def get_execution(connection: sa.Connection | Session, id: str) -> Execution:
     """Return one execution; raise `NotFound`."""
-    row = session_of(connection).row(_EXECUTION, (id,))
+    row = session_of(connection).row(f"{_EXECUTIONS} WHERE id=?", (id,))
     if row is None:
         raise NotFound(f"There is no execution {id}.")
-    properties = json.loads(row[7]) if isinstance(row[7], str) else row[7]
-    return Execution(
-        id=row[0], type=row[1], name=row[2], state=row[3], actor=row[4], started_at=row[5], ended_at=row[6],
-        properties=properties,
-    )  # fmt: skip
+    return _execution(row)
 
 
 def find_artifacts(
-    connection: sa.Connection, *, digest: str | None = None, type: str | None = None, name: str | None = None
+    connection: sa.Connection | Session,
+    *,
+    digest: str | None = None,
+    type: str | None = None,
+    name: str | None = None,
 ) -> list[Artifact]:
     """Return the artifacts that match everything given, newest first."""
-    query = sa.select(tables.artifact).order_by(tables.artifact.c.id.desc())
-    for column, value in ((tables.artifact.c.digest, digest), (tables.artifact.c.type, type)):
-        if value is not None:
-            query = query.where(column == value)
-    if name is not None:
-        query = query.where(tables.artifact.c.name == name)
-    return [Artifact(**row) for row in connection.execute(query).mappings()]
+    given = {"digest": digest, "type": type, "name": name}
+    wanted = {column: value for column, value in given.items() if value is not None}
+    where = " AND ".join(("1=1", *(f"{column}=?" for column in wanted)))
+    statement = f"{_ARTIFACTS} WHERE {where} ORDER BY id DESC"
+    return [_artifact(row) for row in session_of(connection).rows(statement, tuple(wanted.values()))]
 
 
-def edges_of(connection: sa.Connection, execution_id: str) -> list[Edge]:
+def edges_of(connection: sa.Connection | Session, execution_id: str) -> list[Edge]:
     """Return what an execution used and produced, inputs first."""
-    query = (
-        sa.select(tables.execution_event.c.kind, tables.execution_event.c.path, tables.artifact)
-        .join(tables.artifact, tables.artifact.c.id == tables.execution_event.c.artifact_id)
-        .where(tables.execution_event.c.execution_id == execution_id)
-        .order_by(tables.execution_event.c.kind, tables.execution_event.c.path)
-    )
-    return [_edge(dict(row)) for row in connection.execute(query).mappings()]
+    rows = session_of(connection).rows(_EDGES, (execution_id,))
+    return [Edge(kind=row[0], path=row[1], artifact=_artifact(row[2:])) for row in rows]
 
 
-def executions_of(connection: sa.Connection, artifact_id: str, kind: EventKind) -> list[Execution]:
+def executions_of(connection: sa.Connection | Session, artifact_id: str, kind: EventKind) -> list[Execution]:
     """Return the executions that produced (OUTPUT) or used (INPUT) an artifact, oldest first."""
-    query = (
-        sa.select(tables.execution)
-        .join(tables.execution_event, tables.execution_event.c.execution_id == tables.execution.c.id)
-        .where(tables.execution_event.c.artifact_id == artifact_id, tables.execution_event.c.kind == kind)
-        .order_by(tables.execution.c.id)
-    )
-    return [Execution(**row) for row in connection.execute(query).mappings()]
+    return [_execution(row) for row in session_of(connection).rows(_USERS, (artifact_id, kind))]
 
 
-def executions_in(connection: sa.Connection, context_type: str, context_name: str) -> list[Execution]:
+def executions_in(connection: sa.Connection | Session, context_type: str, context_name: str) -> list[Execution]:
     """Return the executions of a group, oldest first."""
-    query = (
-        sa.select(tables.execution)
-        .join(tables.context_execution, tables.context_execution.c.execution_id == tables.execution.c.id)
-        .join(tables.context, tables.context.c.id == tables.context_execution.c.context_id)
-        .where(tables.context.c.type == context_type, tables.context.c.name == context_name)
-        .order_by(tables.execution.c.id)
+    return [_execution(row) for row in session_of(connection).rows(_MEMBERS, (context_type, context_name))]
+
+
+def _artifact(row: Row) -> Artifact:
+    id, type, name, digest, uri, created_at, properties = row
+    return Artifact(
+        id=id, type=type, name=name, digest=digest, uri=uri, created_at=created_at, properties=read_json(properties)
     )
-    return [Execution(**row) for row in connection.execute(query).mappings()]
 
 
-def _edge(row: dict[str, Any]) -> Edge:
-    return Edge(kind=row.pop("kind"), path=row.pop("path"), artifact=Artifact(**row))
+def _execution(row: Row) -> Execution:
+    id, type, name, state, actor, started_at, ended_at, properties = row
+    return Execution(
+        id=id, type=type, name=name, state=state, actor=actor, started_at=started_at, ended_at=ended_at,
+        properties=read_json(properties),
+    )  # fmt: skip

@@ -24,7 +24,7 @@ from mainspring.lineage import Store, find_artifacts, put_artifact
 from mainspring.serving import LabelRecord, PredictionRecord
 from mainspring.serving.columnar import SEGMENT, Kinds, RecordType, record_table, records_of
 from mainspring.serving.log import DAY_MS
-from mainspring.serving.reader import BATCH, read_segment
+from mainspring.serving.reader import BATCH, chunks, read_segment
 from mainspring.serving.sealed import Manifest, SealedFile, read_manifest, verified_path, write_manifest
 from mainspring.serving.segments import day_end, held, list_segments
 
@@ -155,13 +155,13 @@ def _write(target: Path, segments: Sequence[Path], kind: RecordType) -> tuple[in
     kinds = Kinds()
     times: list[int] = []
     for path in segments:
-        for part in _parts(read_segment(path, kind)):
+        for part in chunks(read_segment(path, kind)):
             kinds.see(part)
             times += [record.received_at for record in part]
     schema = kinds.schema(kind)
     with pq.ParquetWriter(target, schema.append(pa.field(SEGMENT, pa.string())), compression="zstd") as writer:
         for path in segments:
-            for part in _parts(read_segment(path, kind)):
+            for part in chunks(read_segment(path, kind)):
                 table = record_table(part, kind, schema)
                 writer.write_table(table.append_column(SEGMENT, pa.array([path.name] * len(part), type=pa.string())))
     return len(times), min(times, default=0), max(times, default=0) + 1
@@ -222,17 +222,6 @@ def _alone(folder: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(descriptor)
-
-
-def _parts(records: Iterator[Record]) -> Iterator[list[Record]]:
-    part: list[Record] = []
-    for record in records:
-        part.append(record)
-        if len(part) == BATCH:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 def _name_of(folder: Path) -> str:

@@ -11,23 +11,24 @@ import msgspec
 
 from mainspring.blobs import LocalBlobs
 from mainspring.core import Clock, InvalidInput, to_iso
-from mainspring.db import Database
 from mainspring.pipelines.component import Component, PythonComponent, read_resources
 from mainspring.pipelines.exchange import TaskFolder, hand_over, take_back
 from mainspring.pipelines.journal import Journal
 from mainspring.pipelines.launchers import Launcher, TaskLaunch
-from mainspring.pipelines.leases import LeaseTimes
-from mainspring.pipelines.placeholders import Lookup, fill_placeholders, fill_words, text_of
+from mainspring.pipelines.leases import LeaseTimes, Watch
+from mainspring.pipelines.patience import Store
+from mainspring.pipelines.placeholders import Lookup, expand_variables, fill_placeholders, fill_words, text_of
 from mainspring.pipelines.plan import DagPlan, Importer
 from mainspring.pipelines.records import PipelineRun, TaskRun
 from mainspring.pipelines.schedule import ReadyTask
+from mainspring.pipelines.strays import end_strays
 from mainspring.pipelines.values import Values
 
 
 class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """Where and with what an execution works."""
 
-    database: Database
+    database: Store
     blobs: LocalBlobs
     launcher: Launcher
     journal: Journal
@@ -38,6 +39,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int
     lease_clock: Clock
     times: LeaseTimes
+    watch: Watch
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -75,13 +77,14 @@ def job_of(run: PipelineRun, work_folder: Path) -> dict[str, str]:
 
 
 def own_variables(ready: ReadyTask, job: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables a component sets, placeholders filled; raise `InvalidInput` that names the variable."""
+    """Return the variables a component sets, each filled in; raise `InvalidInput` that names the variable."""
     component = component_of(ready)
-    lookup = Lookup(parameters=ready.given, job={**job, "pipeline_task_name": ready.task.name})
-    filled = {}
+    names = {**job, "pipeline_task_name": ready.task.name}
+    lookup = Lookup(parameters=ready.task.interface.with_defaults(ready.given), job=names)
+    filled: dict[str, str] = {}
     for name, value in component.environment.items():
         try:
-            filled[name] = text_of(fill_placeholders(value, lookup))
+            filled[name] = expand_variables(text_of(fill_placeholders(value, lookup)), filled)
         except InvalidInput as error:
             raise InvalidInput(f"Its environment variable {name}: {error.message}") from error
     return filled
@@ -100,7 +103,7 @@ def prepare(place: Workplace, run: PipelineRun, ready: ReadyTask, task: TaskRun,
     folder = attempt_folder(place.work_folder, task)
     executor_input = hand_over(folder, place.blobs, ready.task.interface, ready.inputs)
     lookup = Lookup(
-        parameters=ready.given,
+        parameters=ready.task.interface.with_defaults(ready.given),
         job={**job, "pipeline_task_name": task.name, "pipeline_task_uuid": f"{run.id}/{task.address}"},
         executor_input=executor_input,
     )
@@ -123,10 +126,20 @@ def prepare(place: Workplace, run: PipelineRun, ready: ReadyTask, task: TaskRun,
     )
 
 
+def end_attempt(place: Workplace, task: TaskRun) -> None:
+    """Kill what may be left of a task's last attempt, whose launcher, worker or engine is dead."""
+    end_strays(attempt_folder(place.work_folder, task).root, task.execution_id)
+
+
 def outputs_of(place: Workplace, run: PipelineRun, ready: ReadyTask, task: TaskRun) -> Values:
     """Read and store what an attempt left; raise `MainspringError`, OSError or DecodeError that says what failed."""
     owner = f"{run.pipeline}/{task.address}"
-    return take_back(attempt_folder(place.work_folder, task), place.blobs, ready.task.interface, owner)
+    try:
+        return take_back(attempt_folder(place.work_folder, task), place.blobs, ready.task.interface, owner)
+    except UnicodeError as error:
+        raise InvalidInput(f"What it produced is not text in UTF-8: {error}.") from error
+    except RecursionError as error:
+        raise InvalidInput("What it produced is nested too deep.", hint="Write it to an artifact.") from error
 
 
 def describe_failure(error: Exception) -> str:
@@ -134,6 +147,8 @@ def describe_failure(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" at {error.filename}" if error.filename else ""
         return f"The disk is full{where}: free some space, then retry the run."
+    if isinstance(error, msgspec.ValidationError):
+        return f"Its executor output is malformed: {error}."
     if isinstance(error, msgspec.DecodeError):
         return f"Its executor output is not JSON: {error}."
     return str(error)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines.expressions import evaluate, evaluate_condition
 from mainspring.pipelines.ir import normalise_numbers
 from mainspring.pipelines.placeholders import Lookup, fill_placeholders, has_placeholder, text_of
@@ -27,8 +27,8 @@ from mainspring.pipelines.plan import (
 from mainspring.pipelines.values import ArtifactValue, Values, fit_parameter
 
 OutcomeState = Literal["WAITING", "COMPLETE", "FAILED", "SKIPPED", "BLOCKED", "CANCELED"]
-CHANNEL = "pipelinechannel--"
-"""What the compiler calls the inputs it adds to a dag; the types it writes there are not always true."""
+CHANNEL = ("pipelinechannel--", "pipelineparam--")
+"""What the compilers call the inputs they add to a dag; the types they write there are not always true."""
 _STATUS_NAMES = {"COMPLETE": "SUCCEEDED", "SKIPPED": "SUCCEEDED", "CANCELED": "CANCELLED"}
 
 
@@ -46,7 +46,7 @@ class Scope(Protocol):
 
     inputs: Values
 
-    def given(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    def given(self, name: str) -> Json:
         """Return an input of the dag, or of a dag around it, for which the compiler forgot to pass it on."""
         ...
 
@@ -98,7 +98,8 @@ def condition_holds(task: TaskPlan, inputs: Values) -> bool:
     }
     listed = {name: (value,) for name, value in inputs.artifacts.items()} | dict(inputs.lists)
     artifacts = {name: {"artifacts": [_described(value) for value in values]} for name, values in listed.items()}
-    environment = {"inputs": {"parameter_values": parameters, "artifacts": artifacts}}
+    old = {name: _old_value(value) for name, value in parameters.items()}
+    environment = {"inputs": {"parameter_values": parameters, "parameters": old, "artifacts": artifacts}}
     try:
         return evaluate_condition(task.condition, environment)
     except InvalidInput as error:
@@ -123,7 +124,7 @@ def loop_items(task: TaskPlan, inputs: Values) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def with_item(task: TaskPlan, inputs: Values, item: Any) -> Values:  # noqa: ANN401 - a JSON value or an artifact
+def with_item(task: TaskPlan, inputs: Values, item: Json) -> Values:
     """Return the inputs of one iteration of a loop."""
     assert task.loop is not None
     name = task.loop.item
@@ -177,7 +178,7 @@ def collect(dag: DagPlan, iterations: list[Values]) -> Values:
     )
 
 
-def _parameter(name: str, source: ParameterSource, scope: Scope, job: Mapping[str, str]) -> Any:  # noqa: ANN401
+def _parameter(name: str, source: ParameterSource, scope: Scope, job: Mapping[str, str]) -> Json:
     match source:
         case Constant(value):
             return value
@@ -191,7 +192,7 @@ def _parameter(name: str, source: ParameterSource, scope: Scope, job: Mapping[st
             return _select(name, _parameter(name, inner, scope, job), selector)
 
 
-def _select(name: str, value: Any, selector: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _select(name: str, value: Json, selector: Json) -> Json:
     """Take a part out of a value; to the selector, the value is a ``google.protobuf.Value`` with its JSON text."""
     if value is None:
         return None
@@ -302,7 +303,13 @@ def _described(value: ArtifactValue) -> dict[str, Any]:
     return {"name": value.name, "uri": value.uri, "metadata": value.metadata}
 
 
-def _json_list(text: str) -> Any:  # noqa: ANN401 - any JSON value
+def _old_value(value: Json) -> dict[str, Any]:
+    """Return a value as conditions before schema version 2.1 see it: one field per type it can be read as."""
+    number = value if isinstance(value, int | float) else 0
+    return {"string_value": text_of(value), "int_value": int(number), "double_value": float(number)}
+
+
+def _json_list(text: str) -> Json:
     try:
         return normalise_numbers(msgspec.json.decode(text))
     except msgspec.DecodeError:

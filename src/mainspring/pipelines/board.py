@@ -99,3 +99,12 @@ class Board:
             total=self._total,
             attempt=task.attempt,
         )
+
+
+def ends_of(rows: Iterable[TaskRun]) -> dict[str, Recorded]:
+    """Return how the tasks that have ended did, by address."""
+    return {
+        task.address: Recorded(state=task.state, outputs=task.outputs, error=task.error, inputs=task.inputs)
+        for task in rows
+        if task.state in ENDED and task.kind != "loop"
+    }

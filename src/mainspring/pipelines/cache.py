@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mainspring.blobs import LocalBlobs, digest_of, read_tree
 from mainspring.core import Corrupt, InvalidInput, NotFound
@@ -37,7 +36,7 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide_cache(
-    connection: sa.Connection | Session,
+    session: Session,
     blobs: LocalBlobs,
     item: ReadyTask,
     environment: Mapping[str, str],
@@ -46,7 +45,7 @@ def decide_cache(
     is_first: bool,
 ) -> CacheDecision:
     """Look for an earlier result that may stand in for a task; its bytes are hashed again before it does."""
-    earlier = find_earlier(connection, item, environment, use_cache=use_cache, is_first=is_first)
+    earlier = find_earlier(session, item, environment, use_cache=use_cache, is_first=is_first)
     for result in earlier.results:
         if is_intact(blobs, result.outputs):
             return CacheDecision(key=earlier.key, reason=f"hit: the result of run {result.run_id}", found=result)
@@ -57,7 +56,7 @@ def decide_cache(
 
 
 def find_earlier(
-    connection: sa.Connection | Session,
+    session: Session,
     item: ReadyTask,
     environment: Mapping[str, str],
     *,
@@ -73,7 +72,7 @@ def find_earlier(
     if not is_first:
         return Earlier(key=key, reason=ANOTHER_ATTEMPT)
     none = "miss: no earlier result with this definition and these inputs"
-    return Earlier(key=key, reason=none, results=tuple(find_results(connection, key)))
+    return Earlier(key=key, reason=none, results=tuple(find_results(session, key)))
 
 
 def cache_key(ready: ReadyTask, environment: Mapping[str, str]) -> str:
@@ -94,7 +93,8 @@ def cache_key(ready: ReadyTask, environment: Mapping[str, str]) -> str:
     ]
     artifacts = {name: _content(value) for name, value in ready.inputs.artifacts.items()}
     lists = {name: [_content(value) for value in values] for name, values in ready.inputs.lists.items()}
-    parameters = ready.given if isinstance(task.body, ContainerComponent) else ready.inputs.parameters
+    is_container = isinstance(task.body, ContainerComponent)
+    parameters = interface.with_defaults(ready.given) if is_container else ready.inputs.parameters
     document = ["content", task.body.digest, dict(environment), parameters, artifacts, lists, outputs]
     return digest_of(msgspec.json.encode(document, order="deterministic"))
 

@@ -54,7 +54,10 @@ def compile_pipeline(project_folder: Path, file: str, function: str, cache_folde
     """
     path = (project_folder / file).resolve()
     if not path.is_file():
-        raise NotFound(f"There is no pipeline file {path}.", hint="Check pipelines.*.file in mainspring.yaml.")
+        raise NotFound(
+            f"There is no pipeline file {path}.",
+            hint="Check the path; a project names it as pipelines.*.file in mainspring.yaml.",
+        )
     key = digest_of(msgspec.json.encode([str(path), function, _kfp_version(), sys.version]))
     entry = cache_folder / f"{key.removeprefix('sha256:')}.json"
     cached = _read_cached(entry)

@@ -7,6 +7,7 @@ without pip and without a new interpreter. Any other command stays a container's
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
@@ -15,10 +16,12 @@ from typing import Any
 import msgspec
 
 from mainspring.blobs import digest_of
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines import ir
+from mainspring.pipelines.dialect import is_old, translate_source
 
-_EXECUTOR_MODULE = "kfp.dsl.executor_main"
+_EXECUTOR_MODULE = re.compile(r"kfp\.(?:v2\.)?(?:components|dsl)\.executor_main")
+"""KFP's executor, under the names it had in its versions 1.8 to 2."""
 _OPTIONS_WITH_VALUE = {"--index-url", "--extra-index-url", "--trusted-host", "-i", "-f", "--find-links"}
 _ARCHIVE = "__KFP_EMBEDDED_ARCHIVE"
 _NOTEBOOK = "__KFP_NOTEBOOK_REL_PATH"
@@ -43,6 +46,16 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     accelerator_type: str = ""
     accelerator_count: int = 0
+
+    @property
+    def beside_cores(self) -> str:
+        """What is asked for that is not cores, in words; empty for nothing."""
+        megabytes, rest = divmod(self.memory_bytes, 1000**2)
+        amount = f"{self.memory_bytes / 1024**2:g} MiB" if rest else f"{megabytes} MB"
+        memory = f"its memory limit of {amount}" if self.memory_bytes else ""
+        kind = self.accelerator_type or "accelerators"
+        devices = f"its request for {self.accelerator_count} {kind}" if self.accelerator_count else ""
+        return " and ".join(part for part in (memory, devices) if part)
 
 
 class PythonComponent(msgspec.Struct, frozen=True, kw_only=True, tag="python"):
@@ -106,9 +119,10 @@ def lift_component(container: ir.ContainerSpec) -> Component:
         )
     source, preamble = container.command[-1], container.command[:-2]
     installs = list(_pip_installs(preamble))
+    function = _argument_after(container.args, "--function_to_execute")
     return PythonComponent(
-        source=source,
-        function=_argument_after(container.args, "--function_to_execute"),
+        source=translate_source(source, function) if is_old(container.command) else source,
+        function=function,
         image=container.image,
         requirements=tuple(_NOTEBOOK_RUNNER.get(name, name) for words in installs for name in _requirements(words)),
         environment=environment,
@@ -138,7 +152,7 @@ def read_resources(requests: Mapping[str, Any]) -> Resources:
 
 
 def _holds_source(command: list[str]) -> bool:
-    if len(command) < 2 or not any(_EXECUTOR_MODULE in part for part in command):
+    if len(command) < 2 or not any(_EXECUTOR_MODULE.search(part) for part in command):
         return False
     return "--component_module_path" in " ".join(command) and "$0" in command[-2]
 
@@ -150,9 +164,14 @@ def _argument_after(args: list[str], option: str) -> str:
 
 
 def _requirements(words: list[str]) -> list[str]:
-    """Return what one ``pip install`` asks for, without KFP's own line for its executor."""
+    """Return what one ``pip install`` asks for, without KFP's own line for its executor, which is here already.
+
+    The compiler writes it as a line of its own, before version 2.1 behind what the component itself asks for.
+    """
     group = _positional(words)
-    return [] if group and group[0].startswith("kfp==") and "--no-deps" in words else group
+    if group and group[0].startswith("kfp==") and "--no-deps" in words:
+        return []
+    return group[:-1] if group and group[-1].startswith("kfp==") else group
 
 
 def _index_urls(words: list[str]) -> list[str]:
@@ -182,16 +201,16 @@ def _positional(words: list[str]) -> list[str]:
     return found
 
 
-def _first(requests: Mapping[str, Any], *names: str) -> Any:  # noqa: ANN401 - text or number
+def _first(requests: Mapping[str, Any], *names: str) -> Json:
     return next((requests[name] for name in names if requests.get(name)), 0)
 
 
-def _cores(value: Any) -> float:  # noqa: ANN401 - text or number
+def _cores(value: Json) -> float:
     text = str(value)
     return _quantity(text.removesuffix("m")) / 1000 if text.endswith("m") else _quantity(value)
 
 
-def _quantity(value: Any) -> float:  # noqa: ANN401 - text or number
+def _quantity(value: Json) -> float:
     """Read a Kubernetes quantity."""
     text = str(value).strip()
     suffix = next((end for end in (text[-2:], text[-1:]) if end in _SUFFIXES), "")

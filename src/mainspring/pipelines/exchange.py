@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mainspring.blobs import LocalBlobs, check_digest, get_tree, put_tree
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines import ir
 from mainspring.pipelines.cache import verify_artifact
 from mainspring.pipelines.plan import Interface
@@ -23,6 +23,27 @@ STORED_DIGEST = "mainspring_digest"
 """Metadata key with which a component says that an artifact's bytes are in the store already."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class ProducedArtifact(msgspec.Struct, frozen=True):
+    """What a task says of an artifact it made."""
+
+    uri: str | None = None
+    custom_path: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ProducedArtifacts(msgspec.Struct, frozen=True):
+    """The artifacts of one output."""
+
+    artifacts: list[ProducedArtifact] | None = None
+
+
+class ExecutorOutput(msgspec.Struct, frozen=True, rename="camel"):
+    """KFP's executor output: what a task says it produced."""
+
+    parameter_values: dict[str, Any] | None = None
+    artifacts: dict[str, ProducedArtifacts] | None = None
 
 
 class TaskFolder(msgspec.Struct, frozen=True):
@@ -92,13 +113,14 @@ def hand_over(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, input
 def take_back(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, owner: str) -> Values:
     """Read what a task produced and store its artifacts; raise `InvalidInput` that names what is missing.
 
-    The artifacts get their ids when they are recorded; ``owner`` goes into their names.
+    The artifacts get their ids when they are recorded; ``owner`` goes into their names. Raises DecodeError when the
+    executor output is malformed.
     """
-    document: dict[str, Any] = {}
+    output = ExecutorOutput()
     if folder.executor_output.is_file():
-        document = ir.normalise_numbers(msgspec.json.decode(folder.executor_output.read_bytes()))
-    written = document.get("parameterValues") or {}
-    produced = document.get("artifacts") or {}
+        output = msgspec.json.decode(folder.executor_output.read_bytes(), type=ExecutorOutput)
+    written = ir.normalise_numbers(output.parameter_values or {})
+    produced = output.artifacts or {}
     parameters = {}
     for name, parameter in interface.output_parameters.items():
         value = written[name] if name in written else _read_parameter(folder.parameter(name), parameter.type)
@@ -112,7 +134,7 @@ def take_back(folder: TaskFolder, blobs: LocalBlobs, interface: Interface, owner
             raise InvalidInput(f"Its output parameter {name!r}: {error.message}.") from error
     artifacts = {}
     for name, spec in interface.output_artifacts.items():
-        listed = (produced.get(name) or {}).get("artifacts") or [{}]
+        listed = produced.get(name, ProducedArtifacts()).artifacts or [ProducedArtifact()]
         stored = _store_artifact(folder, blobs, name, spec, listed[0])
         artifacts[name] = msgspec.structs.replace(stored, name=f"{owner}:{name}")
     return Values(parameters=parameters, artifacts=artifacts)
@@ -170,13 +192,13 @@ def store_bytes(blobs: LocalBlobs, path: Path) -> tuple[ArtifactKind, str | None
 
 
 def _store_artifact(
-    folder: TaskFolder, blobs: LocalBlobs, name: str, spec: ir.ArtifactSpec, produced: dict[str, Any]
+    folder: TaskFolder, blobs: LocalBlobs, name: str, spec: ir.ArtifactSpec, produced: ProducedArtifact
 ) -> ArtifactValue:
     """Store what the task left at the address it gave, or at the one it was given."""
-    metadata = produced.get("metadata") or {}
+    metadata = ir.normalise_numbers(produced.metadata or {})
     default = str(folder.outputs / name)
-    uri = str(produced.get("uri") or default)
-    place = str(produced.get("custom_path") or uri)
+    uri = produced.uri or default
+    place = produced.custom_path or uri
     path = folder.outputs / name if _SCHEME.match(place) else folder.root / "work" / place
     kind, digest = store_bytes(blobs, path)
     if kind == "empty" and STORED_DIGEST in metadata:
@@ -195,7 +217,7 @@ def _store_artifact(
     )
 
 
-def _read_parameter(path: Path, type: str) -> Any:  # noqa: ANN401 - any JSON value
+def _read_parameter(path: Path, type: str) -> Json:
     if not path.is_file():
         return None
     text = path.read_text()

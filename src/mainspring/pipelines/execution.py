@@ -11,41 +11,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from mainspring.core import MainspringError
-from mainspring.db import session_of
+from mainspring.db import Session
 from mainspring.pipelines.attempt import (
     Attempt,
     Workplace,
-    attempt_folder,
     describe_failure,
+    end_attempt,
     job_of,
     late,
-    outputs_of,
     prepare,
     show_folders,
 )
-from mainspring.pipelines.board import Board, TaskProgress
+from mainspring.pipelines.board import Board, TaskProgress, ends_of
 from mainspring.pipelines.cache import ANOTHER_ATTEMPT
 from mainspring.pipelines.importing import run_importer
 from mainspring.pipelines.journal import Begun, own
-from mainspring.pipelines.launchers import TaskExit, TaskUsage
-from mainspring.pipelines.leases import LostLease, Presence, end_strays
+from mainspring.pipelines.launchers import TaskExit
+from mainspring.pipelines.leases import LostLease, Presence
 from mainspring.pipelines.leftovers import send_leftovers
 from mainspring.pipelines.lookup import Hit, Lookup
 from mainspring.pipelines.offers import Offers
+from mainspring.pipelines.outcomes import CANCELED, Outcomes
 from mainspring.pipelines.plan import Importer, Plan
 from mainspring.pipelines.records import PipelineRun, TaskRun, get_run, list_tasks, read_tasks
-from mainspring.pipelines.schedule import ENDED, Changes, ReadyTask, Recorded, Scheduler, is_exit_task, retry_delay
+from mainspring.pipelines.schedule import Changes, ReadyTask, Scheduler, is_exit_task, retry_delay
 from mainspring.pipelines.values import Values
 from mainspring.pipelines.waiting import WaitingTask, WaitingTasks
 
 log = logging.getLogger("mainspring.pipelines")
 
-_MAX_LOSSES = 3
-_CANCELED = "CANCELED"
 _FOLLOW_SECONDS = 0.05
 
 
@@ -73,20 +69,20 @@ class RunExecution:
         self._waiting = WaitingTasks()
         self._unseen: list[ReadyTask] = []
         self._untold: list[TaskProgress] = []
-        self._losses: dict[str, int] = {}
+        self._outcomes = Outcomes(place)
         self._links: list[Path] = []
         self._wish = ""
         self._timed_out = False
         self._finished: PipelineRun | None = None
         for task in begun.left:
-            end_strays(attempt_folder(place.work_folder, task).root)
-        with place.database.read() as connection:
-            rows = list_tasks(connection, run.id, loops=True)
+            end_attempt(place, task)
+        with place.database.session() as session:
+            rows = list_tasks(session, run.id, loops=True)
         self._board = Board(rows)
         self._lookup = Lookup(place.blobs, run, self._job)
         self._offers = Offers(place, run, presence)
         arguments = msgspec.structs.replace(run.artifacts, parameters=run.parameters)
-        self._scheduler = Scheduler(plan, arguments, self._job, _ends_of(rows))
+        self._scheduler = Scheduler(plan, arguments, self._job, ends_of(rows))
 
     def run(self) -> PipelineRun:
         """Run to the end; whatever happens, no task of this execution is left running."""
@@ -102,19 +98,19 @@ class RunExecution:
             for link in self._links:
                 link.unlink(missing_ok=True)
         if self._finished is None:
-            with self._place.database.write() as connection:
-                own(connection, self._run)
-                self._finish_run(connection)
+            with self._place.database.write_session() as session:
+                own(session, self._run)
+                self._finish_run(session)
         assert self._finished is not None
         return self._finished
 
-    def _finish_run(self, connection: sa.Connection) -> None:
+    def _finish_run(self, session: Session) -> None:
         state, error = self._scheduler.state, self._scheduler.error
         if self._timed_out:
             state, error = "FAILED", f"The pipeline did not end within {self._plan.timeout_ms / 1000:g} s."
         took_ms = round((time.perf_counter() - self._started) * 1000)
         self._finished = self._place.journal.finish_run(
-            connection, self._run, state, error, self._scheduler.outputs, took_ms=took_ms
+            session, self._run, state, error, self._scheduler.outputs, took_ms=took_ms
         )
 
     def _follow(self) -> None:
@@ -144,14 +140,14 @@ class RunExecution:
 
     def _write(self, hits: list[Hit], changes: Changes | None) -> None:
         if hits or changes is not None:
-            with self._place.database.write() as connection:
-                own(connection, self._run)
+            with self._place.database.write_session() as session:
+                own(session, self._run)
                 for hit in hits:
                     self._place.journal.reuse_result(
-                        connection, self._run, hit.ready, hit.task, hit.found, context=self._context, cache=hit.reason
+                        session, self._run, hit.ready, hit.task, hit.found, context=self._context, cache=hit.reason
                     )
                 if changes is not None:
-                    self._record(connection, changes)
+                    self._record(session, changes)
         self._tell()
 
     def _has_news(self, changes: Changes) -> bool:
@@ -159,38 +155,38 @@ class RunExecution:
         known = self._board.unrecorded_skips(changes) or self._board.has_new_loops(changes)
         return bool(known or changes.unrunnable or changes.canceled or changes.empty_loops)
 
-    def _record(self, connection: sa.Connection, changes: Changes) -> None:
+    def _record(self, session: Session, changes: Changes) -> None:
         journal, board, changed = self._place.journal, self._board, list[TaskRun]()
         if opened := board.unknown_loops(changes):
-            rows = journal.open_loops(connection, self._run.id, opened)
+            rows = journal.open_loops(session, self._run.id, opened)
             board.open([loop for loop, _, _ in opened], rows)
         for task, reason in board.unended(board.unrecorded_skips(changes)):
-            changed.append(journal.skip_task(connection, task, reason))
+            changed.append(journal.skip_task(session, task, reason))
         for task, _ in board.unended(dict.fromkeys(changes.empty_loops, "")):
             now = journal.clock.now_ms()
-            changed.append(journal.change(connection, task, state="COMPLETE", started_at=now, ended_at=now))
+            changed.append(journal.change(session, task, state="COMPLETE", started_at=now, ended_at=now))
         for task, _ in board.unended(dict.fromkeys(changes.canceled, "")):
-            changed.append(journal.cancel_task(connection, self._run, task))
+            changed.append(journal.cancel_task(session, self._run, task))
         for task, reason in board.unended(changes.unrunnable):
-            changed.append(journal.fail_task(connection, self._run, task, reason, retries=False))
+            changed.append(journal.fail_task(session, self._run, task, reason, retries=False))
         for task in changed:
             self._note(task)
 
     def _is_elsewhere(self, item: ReadyTask) -> bool:
         if item.address not in self._board:  # it ran with other inputs before its run was retried
-            with self._place.database.read() as connection:
-                self._board.bring_back(*read_tasks(connection, self._run.id, [item.address]))
+            with self._place.database.session() as session:
+                self._board.bring_back(*read_tasks(session, self._run.id, [item.address]))
         task = self._board[item.address]
         if task.state == "RUNNING":
             self._offers.adopt(item)
         else:
-            self._postpone(task)
+            self._postpone(item, task)
         return task.state == "RUNNING"
 
-    def _postpone(self, task: TaskRun) -> None:
-        """Let a task wait until its next attempt is due, if that was decided."""
+    def _postpone(self, item: ReadyTask, task: TaskRun) -> None:
+        """Let a task wait until its next attempt is due, if that was decided; a clock set back does not prolong it."""
         if task.due_ms is not None:
-            wait_ms = task.due_ms - self._place.lease_clock.now_ms()
+            wait_ms = min(task.due_ms - self._place.lease_clock.now_ms(), retry_delay(item.retry, task.failures) or 0)
             self._waiting.postpone(task.address, time.perf_counter() + wait_ms / 1000)
 
     def _look_up(self, ready: list[ReadyTask]) -> tuple[list[Hit], list[tuple[ReadyTask, str]]]:
@@ -221,9 +217,9 @@ class RunExecution:
         chosen = self._choose()
         if not chosen:
             return
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            started = [self._begin(connection, item) for item, _ in chosen]
+        with self._place.database.write_session() as session:
+            own(session, self._run)
+            started = [self._begin(session, item) for item, _ in chosen]
         self._tell()
         self._launch_all(chosen, started)
 
@@ -232,9 +228,9 @@ class RunExecution:
         room = most - sum(attempt.weight for attempt in self._running.values())
         return self._waiting.take(room, most, time.perf_counter())
 
-    def _begin(self, connection: sa.Connection, item: WaitingTask) -> TaskRun:
+    def _begin(self, session: Session, item: WaitingTask) -> TaskRun:
         task = self._place.journal.start_task(
-            connection, self._run, item.ready, self._board[item.address], context=self._context,
+            session, self._run, item.ready, self._board[item.address], context=self._context,
             owner=self._presence.id, cache_key=item.key, cache=item.reason,
         )  # fmt: skip
         self._note(task)
@@ -243,18 +239,18 @@ class RunExecution:
     def _import(self, item: WaitingTask) -> None:
         importer = item.ready.task.body
         assert isinstance(importer, Importer)
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            task = self._begin(connection, item)
+        with self._place.database.write_session() as session:
+            own(session, self._run)
+            task = self._begin(session, item)
         given, place = item.ready.given, self._place
         try:
             outputs = run_importer(importer, given, self._job, place.blobs, place.work_folder.parent)
         except (MainspringError, OSError) as error:
             self._fail(item.ready, task, describe_failure(error))
             return
-        with place.database.write() as connection:
-            own(connection, self._run)
-            self._note(place.journal.finish_task(connection, self._run, task, outputs))
+        with place.database.write_session() as session:
+            own(session, self._run)
+            self._note(place.journal.finish_task(session, self._run, task, outputs))
         self._tell()
 
     def _launch_all(self, chosen: list[tuple[WaitingTask, int]], started: list[TaskRun]) -> None:
@@ -297,30 +293,30 @@ class RunExecution:
         ended = [(self._running.pop(item.key), item) for item in exits if item.key in self._running]
         if not ended:
             return
-        results = [(attempt, item, self._result(attempt, item)) for attempt, item in ended]
-        with self._place.database.write() as connection:
-            own(connection, self._run)
+        results = [(attempt, item, self._outcomes.read(self._run, attempt, item)) for attempt, item in ended]
+        with self._place.database.write_session() as session:
+            own(session, self._run)
             for attempt, item, result in results:
-                task = self._settle(connection, attempt, item, result)
+                task = self._outcomes.record(session, self._run, attempt, item, result, may_retry=not self._wish)
                 self._note(task)
                 if task.state == "PENDING":
                     self._wait_again(attempt.ready, task)
-            chosen = self._go_on(connection)
-            started = [self._begin(connection, item) for item, _ in chosen]
+            chosen = self._go_on(session)
+            started = [self._begin(session, item) for item, _ in chosen]
         self._tell()
         self._launch_all(chosen, started)
         if any(not isinstance(result, Values) for _, _, result in results):
             send_leftovers(self._place.environment)
         self._follow()
 
-    def _go_on(self, connection: sa.Connection) -> list[tuple[WaitingTask, int]]:
+    def _go_on(self, session: Session) -> list[tuple[WaitingTask, int]]:
         """Record, with the ends that led to it, what follows from them; return what is to start in the same breath.
 
         A task that an earlier result may stand in for is left to `_follow`: hashing its bytes takes its time.
         """
-        changes, session = self._scheduler.take(), session_of(connection)
+        changes = self._scheduler.take()
         if self._has_news(changes):
-            self._record(connection, changes)
+            self._record(session, changes)
         for item in changes.ready:
             known = item.address in self._board
             waiting = self._lookup.decide_quickly(session, item, self._board[item.address]) if known else None
@@ -329,59 +325,19 @@ class RunExecution:
             else:
                 self._unseen.append(item)
         if self._scheduler.state != "RUNNING":
-            self._finish_run(connection)
+            self._finish_run(session)
         return self._choose()
 
     def _wait_again(self, item: ReadyTask, task: TaskRun) -> None:
         """Let a task wait for its next attempt; its result will be found by the same key."""
         self._waiting.add(WaitingTask(ready=item, key=task.cache_key or "", reason=ANOTHER_ATTEMPT))
-
-    def _result(self, attempt: Attempt, ended: TaskExit) -> Values | str:
-        """Return the outputs of an attempt, or what went wrong."""
-        if attempt.killed or ended.error:
-            return attempt.killed or ended.error
-        try:
-            return outputs_of(self._place, self._run, attempt.ready, attempt.task)
-        except (MainspringError, OSError, msgspec.DecodeError) as error:
-            return describe_failure(error)
-
-    def _settle(self, connection: sa.Connection, attempt: Attempt, ended: TaskExit, result: Values | str) -> TaskRun:
-        journal, task = self._place.journal, attempt.task
-        took_ms = round((time.perf_counter() - attempt.started) * 1000)
-        if isinstance(result, Values):
-            return journal.finish_task(connection, self._run, task, result, took_ms=took_ms, usage=ended.usage)
-        if attempt.killed == _CANCELED:
-            return journal.cancel_task(connection, self._run, task)
-        losses = self._losses.get(task.address, 0)
-        if ended.lost and not attempt.killed and losses < _MAX_LOSSES:
-            self._losses[task.address] = losses + 1
-            return journal.fail_task(connection, self._run, task, result, retries=True, counts=False)
-        return self._record_failure(connection, attempt.ready, task, result, took_ms=took_ms, usage=ended.usage)
-
-    def _record_failure(
-        self,
-        connection: sa.Connection,
-        item: ReadyTask,
-        task: TaskRun,
-        error: str,
-        *,
-        took_ms: int | None = None,
-        usage: TaskUsage | None = None,
-    ) -> TaskRun:
-        delay = None if self._wish else retry_delay(item.retry, task.failures + 1)
-        due_ms = None
-        if delay is not None:
-            self._waiting.postpone(task.address, time.perf_counter() + delay / 1000)
-            due_ms = self._place.lease_clock.now_ms() + delay
-        return self._place.journal.fail_task(
-            connection, self._run, task, error, retries=delay is not None, due_ms=due_ms, took_ms=took_ms, usage=usage
-        )
+        self._postpone(item, task)
 
     def _fail(self, item: ReadyTask, task: TaskRun, error: str) -> None:
         """Record that an attempt failed before it ran."""
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            failed = self._record_failure(connection, item, task, error)
+        with self._place.database.write_session() as session:
+            own(session, self._run)
+            failed = self._outcomes.record_failure(session, self._run, item, task, error, may_retry=not self._wish)
         self._note(failed)
         if failed.state == "PENDING":
             self._wait_again(item, failed)
@@ -399,8 +355,8 @@ class RunExecution:
         self._checked = now
         if self._presence.is_fenced:
             self._stop_and_renew()
-        with self._place.database.read() as connection:
-            run = get_run(connection, self._run.id)
+        with self._place.database.session() as session:
+            run = get_run(session, self._run.id)
         if run.token != self._run.token:
             raise LostLease(f"Another engine has taken over run {run.id}.", hint="Let that one finish it.")
         wish = run.desired if run.desired in ("CANCELED", "KILLED") else ""
@@ -426,7 +382,7 @@ class RunExecution:
             self._note(task)
             if task.state == "PENDING":
                 self._waiting.add(WaitingTask(ready=item, key=task.cache_key or "", reason=task.cache))
-                self._postpone(task)
+                self._postpone(item, task)
         self._tell()
         if heard:
             self._follow()
@@ -438,13 +394,13 @@ class RunExecution:
         is_final = wish == "KILLED"
         for key, attempt in self._running.items():
             if (is_final or not is_exit_task(attempt.ready.task)) and not attempt.killed:
-                self._kill(key, attempt, _CANCELED)
+                self._kill(key, attempt, CANCELED)
         waiting = [task for task in self._waiting.all() if is_final or not is_exit_task(task.ready.task)]
-        with self._place.database.write() as connection:
-            own(connection, self._run)
-            changed = self._offers.cancel(connection, all_of_them=is_final)
+        with self._place.database.write_session() as session:
+            own(session, self._run)
+            changed = self._offers.cancel(session, all_of_them=is_final)
             for item in waiting:
-                changed.append(self._place.journal.cancel_task(connection, self._run, self._board[item.address]))
+                changed.append(self._place.journal.cancel_task(session, self._run, self._board[item.address]))
         for item in waiting:
             self._waiting.remove(item.address)
         for task in changed:
@@ -460,16 +416,13 @@ class RunExecution:
         """Stop our own tasks, because others may take us for dead; go on when the lease is renewed and still ours."""
         log.warning("lease.stale run=%s worker=%s", self._run.id, self._presence.id)
         self._place.launcher.cancel_all()
-        while self._presence.is_fenced:
-            try:
-                self._presence.renew()
-            except (SQLAlchemyError, OSError):
-                time.sleep(self._place.times.poll)
+        while self._presence.is_fenced and not self._presence.renew():
+            time.sleep(self._place.times.poll)
         attempts, self._running = list(self._running.values()), {}
-        with self._place.database.write() as connection:
-            own(connection, self._run)
+        with self._place.database.write_session() as session:
+            own(session, self._run)
             for attempt in attempts:
-                task = self._place.journal.lose_task(connection, attempt.task)
+                task = self._place.journal.lose_task(session, attempt.task)
                 self._note(msgspec.structs.replace(task, state="PENDING", execution_id=None))
                 self._wait_again(attempt.ready, task)
         self._tell()
@@ -488,11 +441,3 @@ class RunExecution:
         for progress in untold:
             if self._on_progress is not None:
                 self._on_progress(progress)
-
-
-def _ends_of(rows: list[TaskRun]) -> dict[str, Recorded]:
-    return {
-        task.address: Recorded(state=task.state, outputs=task.outputs, error=task.error, inputs=task.inputs)
-        for task in rows
-        if task.state in ENDED and task.kind != "loop"
-    }

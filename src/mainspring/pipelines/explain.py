@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mainspring.blobs import LocalBlobs
+from mainspring.core import Json
+from mainspring.db import Session
 from mainspring.pipelines.ir import read_pipeline
 from mainspring.pipelines.placeholders import text_of
 from mainspring.pipelines.plan import DagPlan
@@ -30,13 +31,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...]
 
 
-def explain_task(connection: sa.Connection, blobs: LocalBlobs, run_id: str, task: str) -> Explanation:
+def explain_task(session: Session, blobs: LocalBlobs, run_id: str, task: str) -> Explanation:
     """Explain one task of a run; raise `NotFound`."""
-    run, now = get_run(connection, run_id), get_task(connection, run_id, task)
-    before = last_result(connection, run.pipeline, now.address, run_id)
+    run, now = get_run(session, run_id), get_task(session, run_id, task)
+    before = last_result(session, run.pipeline, now.address, run_id)
     differences: tuple[str, ...] = ()
     if before is not None and now.started_at is not None:
-        earlier = get_run(connection, before.run_id)
+        earlier = get_run(session, before.run_id)
         differences = (
             *_component_differences(blobs, run, earlier, now, before),
             *_parameter_differences(now.inputs.parameters, before.inputs.parameters),
@@ -97,6 +98,6 @@ def _bytes(value: ArtifactValue) -> str:
     return (value.digest or value.uri or "nothing")[:19]
 
 
-def _show(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _show(value: Json) -> str:
     text = "not given" if value is None else text_of(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\.\d+|\d+)|(?P<name>[A-Za-z_]\w*)"
@@ -63,7 +63,7 @@ def parse_expression(text: str) -> Expression:
     return _Parser(text).parse()
 
 
-def evaluate(expression: Expression, environment: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+def evaluate(expression: Expression, environment: Mapping[str, Any]) -> Json:
     """Evaluate over the named values; raise `EvaluationError` when there is no value."""
     match expression:
         case Literal(value):
@@ -78,6 +78,8 @@ def evaluate(expression: Expression, environment: Mapping[str, Any]) -> Any:  # 
             if operator in ("&&", "||"):
                 return _short_circuit(operator, operands, environment)
             values = [evaluate(operand, environment) for operand in operands]
+            if operator == "list":
+                return values
             return _OPERATORS[operator, len(values)](*values)
 
 
@@ -149,7 +151,19 @@ class _Parser:
             inner = self._binary(0)
             self._expect(")")
             return inner
+        if lexeme == "[":
+            return self._list()
         raise self._error(f"unexpected {lexeme!r}")
+
+    def _list(self) -> Expression:
+        items: list[Expression] = []
+        while not (self.kind == "operator" and self.lexeme == "]"):
+            items.append(self._binary(0))
+            if not (self.kind == "operator" and self.lexeme == ","):
+                break
+            self._advance()
+        self._expect("]")
+        return Operation("list", tuple(items))
 
     def _named(self, name: str) -> Expression:
         if name in _CONSTANTS:
@@ -198,7 +212,7 @@ class _Parser:
         return InvalidInput(f"The condition {self.text!r} cannot be read at character {self.place}: {problem}.")
 
 
-def _look_up(target: Any, key: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _look_up(target: Json, key: Json) -> Json:
     if isinstance(target, Mapping) and key in target:
         return target[key]
     if isinstance(target, list) and _is_number(key) and 0 <= key < len(target):
@@ -214,27 +228,27 @@ def _short_circuit(operator: str, operands: tuple[Expression, ...], environment:
     return operator == "&&"
 
 
-def _as_bool(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _as_bool(value: Json) -> bool:
     if not isinstance(value, bool):
         raise EvaluationError(f"{value!r} is a {_type_name(value)}, not true or false.")
     return value
 
 
-def _is_number(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _type_name(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _type_name(value: Json) -> str:
     names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", type(None): "null"}
     return names.get(type(value), "struct")
 
 
-def _equal(left: Any, right: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _equal(left: Json, right: Json) -> bool:
     return _type_name(left) == _type_name(right) and bool(left == right)
 
 
 def _ordered(operator: str, compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def apply(left: Any, right: Any) -> bool:  # noqa: ANN401 - any JSON value
+    def apply(left: Json, right: Json) -> bool:
         kinds = {_type_name(left), _type_name(right)}
         if kinds not in ({"number"}, {"string"}, {"boolean"}):
             raise EvaluationError(f"{left!r} {operator} {right!r}: a {' and a '.join(sorted(kinds))} have no order.")
@@ -244,7 +258,7 @@ def _ordered(operator: str, compare: Callable[[Any, Any], bool]) -> Callable[[An
 
 
 def _arithmetic(operator: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def apply(left: Any, right: Any) -> Any:  # noqa: ANN401 - any JSON value
+    def apply(left: Json, right: Json) -> Json:
         both_strings = operator == "+" and isinstance(left, str) and isinstance(right, str)
         if not both_strings and not (_is_number(left) and _is_number(right)):
             raise EvaluationError(f"{left!r} {operator} {right!r} has no value.")
@@ -257,7 +271,7 @@ def _arithmetic(operator: str, compute: Callable[[Any, Any], Any]) -> Callable[[
 
 
 def _convert(name: str, types: tuple[type, ...], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def apply(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    def apply(value: Json) -> Json:
         try:
             if isinstance(value, types) and (bool in types or not isinstance(value, bool)):
                 return convert(value)
@@ -268,11 +282,11 @@ def _convert(name: str, types: tuple[type, ...], convert: Callable[[Any], Any]) 
     return apply
 
 
-def _text_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _text_of(value: Json) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _contains(item: Any, container: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _contains(item: Json, container: Json) -> bool:
     if not isinstance(container, list | dict):
         raise EvaluationError(f"{item!r} in a {_type_name(container)} has no value.")
     return any(_equal(item, other) for other in container)

@@ -29,7 +29,7 @@ def forecast(place: Workplace, plan: Plan, run: PipelineRun) -> list[Forecast]:
     scheduler = Scheduler(plan, arguments, job)
     known: dict[str, Forecast] = {}
     expected = {found.address: None for found in places(plan.root)}
-    with place.database.read() as connection:
+    with place.database.session() as session:
         while True:
             changes = scheduler.take()
             for loop, inside in changes.opened:
@@ -45,9 +45,7 @@ def forecast(place: Workplace, plan: Plan, run: PipelineRun) -> list[Forecast]:
                     scheduler.finish(item.address, Recorded(state="COMPLETE", outputs=outputs))
                     continue
                 variables = own_variables(item, job)
-                decision = decide_cache(
-                    connection, place.blobs, item, variables, use_cache=run.use_cache, is_first=True
-                )
+                decision = decide_cache(session, place.blobs, item, variables, use_cache=run.use_cache, is_first=True)
                 verdict = "runs" if decision.found is None else "cached"
                 known[item.address] = Forecast(address=item.address, verdict=verdict, reason=decision.reason)  # type: ignore[arg-type]
                 if decision.found is not None:

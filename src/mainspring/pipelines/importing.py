@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mainspring.blobs import LocalBlobs
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines import ir
 from mainspring.pipelines.exchange import store_bytes
 from mainspring.pipelines.placeholders import Lookup, fill_placeholders
@@ -103,7 +103,7 @@ def store_arguments(
     return stored
 
 
-def _argument(name: str, value: Any, owner: str) -> ArtifactArgument:  # noqa: ANN401 - any JSON value
+def _argument(name: str, value: Json, owner: str) -> ArtifactArgument:
     if isinstance(value, str):
         return ArtifactArgument(uri=value)
     try:

@@ -10,9 +10,9 @@ import re
 from typing import Any
 
 import msgspec
-import yaml
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
+from mainspring.pipelines.reading import read_documents
 
 _LARGEST_EXACT = 2**53
 
@@ -226,6 +226,13 @@ class DagSpec(Document, frozen=True, kw_only=True):
     outputs: DagOutputs = DagOutputs()
 
 
+class TaskConfigPassthrough(Document, frozen=True, kw_only=True):
+    """A setting of a task that its component is told as a value; ``apply_to_task``: and that the task itself gets."""
+
+    field: str
+    apply_to_task: bool = False
+
+
 class ComponentSpec(Document, frozen=True, kw_only=True):
     """An interface, and a dag or an executor behind it."""
 
@@ -233,6 +240,7 @@ class ComponentSpec(Document, frozen=True, kw_only=True):
     output_definitions: Definitions = Definitions()
     dag: DagSpec | None = None
     executor_label: str = ""
+    task_config_passthroughs: list[TaskConfigPassthrough] = []
 
 
 class EnvironmentVariable(Document, frozen=True, kw_only=True):
@@ -300,32 +308,44 @@ class PipelineSpec(Document, frozen=True, kw_only=True):
 def read_pipeline(data: bytes) -> PipelineSpec:
     """Read a compiled pipeline; raise `InvalidInput` that names the field that is wrong."""
     try:
-        return _read(_parse(data))
+        return _read(read_documents(data))
     except RecursionError as error:
         raise InvalidInput("The compiled pipeline is nested too deeply.", hint="Compile it with kfp.") from error
 
 
 def _read(documents: list[Any]) -> PipelineSpec:
-    if not documents or not isinstance(documents[0], dict):
+    second: dict[str, Any] = next((document for document in documents if _is_platform(document)), {})
+    pipelines = [document for document in documents if not _is_platform(document)]
+    if not pipelines or not isinstance(pipelines[0], dict):
         raise InvalidInput("This is not a compiled pipeline.", hint="Compile it with kfp, or name the .py file.")
-    second = documents[1] if len(documents) > 1 and isinstance(documents[1], dict) else {}
-    job = documents[0] if "pipelineSpec" in documents[0] else {"pipelineSpec": documents[0]}
-    document = {**normalise_numbers(job["pipelineSpec"]), "platforms": second.get("platforms") or {}}
+    if len(pipelines) > 1:
+        raise InvalidInput(
+            f"There are {len(pipelines)} pipelines in one file.",
+            hint="Write each to a file; a platform document may follow.",
+        )
+    job = pipelines[0] if "pipelineSpec" in pipelines[0] else {"pipelineSpec": pipelines[0]}
+    if not isinstance(job["pipelineSpec"], dict):
+        raise InvalidInput("The compiled pipeline is malformed: pipelineSpec is no mapping.", hint="Compile it again.")
     try:
+        document = {**normalise_numbers(job["pipelineSpec"]), "platforms": second.get("platforms") or {}}
         spec = msgspec.convert(document, PipelineSpec)
         return _with_arguments(spec, normalise_numbers(job.get("runtimeConfig") or {}))
-    except (msgspec.ValidationError, AttributeError, TypeError) as error:
+    except (msgspec.ValidationError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"The compiled pipeline is malformed: {error}.", hint="Compile it again, or mend the field that is named."
         ) from error
 
 
-def constant_of(value: RuntimeValue) -> Any:  # noqa: ANN401 - any JSON value
+def _is_platform(document: Json) -> bool:
+    return isinstance(document, dict) and "platforms" in document and "pipelineInfo" not in document
+
+
+def constant_of(value: RuntimeValue) -> Json:
     """Return the constant of a runtime value in either form; `msgspec.UNSET` when there is none."""
     return _old_constant(value.constant_value) if value.constant_value else value.constant
 
 
-def _old_constant(value: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+def _old_constant(value: dict[str, Any]) -> Json:
     """Read the form before schema version 2.1, in which 64-bit integers are text."""
     kind, content = next(iter(value.items()))
     return int(content) if kind == "intValue" else content
@@ -346,7 +366,7 @@ def _with_arguments(spec: PipelineSpec, runtime: dict[str, Any]) -> PipelineSpec
     return msgspec.structs.replace(spec, root=msgspec.structs.replace(spec.root, input_definitions=definitions))
 
 
-def normalise_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def normalise_numbers(value: Json) -> Json:
     """Turn doubles with an integral value into ints, at every depth."""
     if isinstance(value, dict):
         return {key: normalise_numbers(item) for key, item in value.items()}
@@ -355,12 +375,3 @@ def normalise_numbers(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
         return int(value)
     return value
-
-
-def _parse(data: bytes) -> list[Any]:
-    try:
-        if data.lstrip()[:1] == b"{" and b"\n---" not in data:
-            return [msgspec.json.decode(data)]
-        return list(yaml.load_all(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (yaml.YAMLError, msgspec.DecodeError) as error:
-        raise InvalidInput(f"The compiled pipeline cannot be read: {str(error).splitlines()[0]}.") from error

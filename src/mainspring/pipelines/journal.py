@@ -11,10 +11,10 @@ from functools import cache
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mainspring import lineage
-from mainspring.core import Clock, Conflict
+from mainspring.core import Clock, Conflict, Json
+from mainspring.db import Session
 from mainspring.pipelines.component import PythonComponent
 from mainspring.pipelines.launchers import TaskUsage
 from mainspring.pipelines.leases import LostLease, Presence, check_token, find_worker, forget_dead, is_alive
@@ -57,78 +57,78 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     versions: dict[str, str]
 
-    def begin_run(self, connection: sa.Connection, run_id: str, presence: Presence, lease_clock: Clock) -> Begun:
+    def begin_run(self, session: Session, run_id: str, presence: Presence, lease_clock: Clock) -> Begun:
         """Take a run: it starts, or goes on; the tasks a dead engine left RUNNING become PENDING.
 
         Raises `Conflict` when an engine that lives has it.
         """
-        run = hold_run(connection, run_id)
-        owner = find_worker(connection, run.owner) if run.owner else None
+        run = hold_run(session, run_id)
+        owner = find_worker(session, run.owner) if run.owner else None
         if run.state == "RUNNING" and owner is not None and is_alive(owner, lease_clock):
             raise Conflict(
                 f"The run {run_id} is being executed by another process ({owner.pid} on {owner.host}).",
                 hint="Wait for it, or help it from here with: mainspring worker",
             )
-        forget_dead(connection, lease_clock)
-        presence.register(connection)
+        forget_dead(session, lease_clock)
+        presence.register(session)
         if run.state == "PENDING":
-            self._start_run(connection, run)
-        update_run(connection, run_id, owner=presence.id, token=run.token + 1)
-        left = self._release_tasks(connection, run_id, lease_clock)
-        context = lineage.put_context(connection, self.clock, type=CONTEXT, name=run_id)
-        return Begun(run=get_run(connection, run_id), left=left, context=context)
+            self._start_run(session, run)
+        update_run(session, run_id, owner=presence.id, token=run.token + 1)
+        left = self._release_tasks(session, run_id, lease_clock)
+        context = lineage.put_context(session, self.clock, type=CONTEXT, name=run_id)
+        return Begun(run=get_run(session, run_id), left=left, context=context)
 
-    def _release_tasks(self, connection: sa.Connection, run_id: str, lease_clock: Clock) -> list[TaskRun]:
+    def _release_tasks(self, session: Session, run_id: str, lease_clock: Clock) -> list[TaskRun]:
         left: list[TaskRun] = []
-        delete_offers(connection, run_id)
-        for task in list_tasks(connection, run_id):
+        delete_offers(session, run_id)
+        for task in list_tasks(session, run_id):
             if task.state == "OFFERED":
-                update_task(connection, run_id, task.address, state="PENDING")
-            elif task.state == "RUNNING" and not is_alive(find_worker(connection, task.owner), lease_clock):
-                left.append(self.lose_task(connection, task))
+                update_task(session, run_id, task.address, state="PENDING")
+            elif task.state == "RUNNING" and not is_alive(find_worker(session, task.owner), lease_clock):
+                left.append(self.lose_task(session, task))
         return left
 
-    def lose_task(self, connection: sa.Connection, task: TaskRun) -> TaskRun:
+    def lose_task(self, session: Session, task: TaskRun) -> TaskRun:
         """Record that whoever ran a task is dead: nobody knows how the attempt ended, the task is PENDING again."""
         if task.execution_id is not None:
             properties = {"error": INTERRUPTED}
-            lineage.end_execution(connection, self.clock, task.execution_id, "FAILED", properties=properties)
-        self.change(connection, task, state="PENDING", execution_id=None)
+            lineage.end_execution(session, self.clock, task.execution_id, "FAILED", properties=properties)
+        self.change(session, task, state="PENDING", execution_id=None)
         return task
 
-    def record_arguments(self, connection: sa.Connection, run: PipelineRun) -> Values:
+    def record_arguments(self, session: Session, run: PipelineRun) -> Values:
         """Record the artifacts a run is given; return them with their ids."""
         given = run.artifacts
         return Values(
-            artifacts={name: self._put(connection, run.pipeline, value) for name, value in given.artifacts.items()},
+            artifacts={name: self._put(session, run.pipeline, value) for name, value in given.artifacts.items()},
             lists={
-                name: tuple(self._put(connection, run.pipeline, value) for value in values)
+                name: tuple(self._put(session, run.pipeline, value) for value in values)
                 for name, values in given.lists.items()
             },
         )
 
-    def _put(self, connection: sa.Connection, owner: str, value: ArtifactValue) -> ArtifactValue:
+    def _put(self, session: Session, owner: str, value: ArtifactValue) -> ArtifactValue:
         name = value.name if ":" in value.name else f"{owner}:{value.name}"
         properties = {"kind": value.kind, "metadata": value.metadata}
         id = lineage.put_artifact(
-            connection, self.clock, type=value.type, name=name, uri=value.uri, digest=value.digest,
+            session, self.clock, type=value.type, name=name, uri=value.uri, digest=value.digest,
             properties=properties,
         )  # fmt: skip
         return msgspec.structs.replace(value, id=id, name=name)
 
     def open_loops(
-        self, connection: sa.Connection, run_id: str, opened: Sequence[tuple[str, int, Sequence[Place]]]
+        self, session: Session, run_id: str, opened: Sequence[tuple[str, int, Sequence[Place]]]
     ) -> list[TaskRun]:
         """Record the tasks of iterations: of each the loop's address and position, and what the iteration holds."""
         for loop in {loop for loop, _, _ in opened}:
-            update_task(connection, run_id, loop, state=OPENED)
+            update_task(session, run_id, loop, state=OPENED)
         rows = [new_task(run_id, position, place) for _, position, inside in opened for place in inside]
-        insert_tasks(connection, rows)
+        insert_tasks(session, rows)
         return rows
 
     def start_task(
         self,
-        connection: sa.Connection,
+        session: Session,
         run: PipelineRun,
         ready: ReadyTask,
         task: TaskRun,
@@ -139,9 +139,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         cache: str,
     ) -> TaskRun:
         """Record that an attempt of a task starts, with what goes into it."""
-        execution_id = self._start_execution(connection, run, ready, task, context=context, cache_key=cache_key)
+        execution_id = self._start_execution(session, run, ready, task, context=context, cache_key=cache_key)
         return self.change(
-            connection,
+            session,
             task,
             state="RUNNING",
             attempt=task.attempt + 1,
@@ -157,7 +157,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     def finish_task(
         self,
-        connection: sa.Connection,
+        session: Session,
         run: PipelineRun,
         task: TaskRun,
         outputs: Values,
@@ -169,20 +169,20 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         assert task.execution_id is not None
         recorded = {}
         for name, value in outputs.artifacts.items():
-            recorded[name] = self._put(connection, f"{run.pipeline}/{task.address}", value)
-            lineage.add_edge(connection, task.execution_id, recorded[name].id, "OUTPUT", name)
+            recorded[name] = self._put(session, f"{run.pipeline}/{task.address}", value)
+            lineage.add_edge(session, task.execution_id, recorded[name].id, "OUTPUT", name)
         outputs = Values(parameters=outputs.parameters, artifacts=recorded)
         used = _used(usage)
         properties = {"outputs": outputs.parameters, "took_ms": took_ms, **used}
-        lineage.end_execution(connection, self.clock, task.execution_id, "COMPLETE", properties=properties)
+        lineage.end_execution(session, self.clock, task.execution_id, "COMPLETE", properties=properties)
         now = self.clock.now_ms()
-        done = self.change(connection, task, state="COMPLETE", outputs=outputs, ended_at=now, took_ms=took_ms, **used)
-        self._task_event(connection, run, done)
+        done = self.change(session, task, state="COMPLETE", outputs=outputs, ended_at=now, took_ms=took_ms, **used)
+        self._task_event(session, run, done)
         return done
 
     def reuse_result(
         self,
-        connection: sa.Connection,
+        session: Session,
         run: PipelineRun,
         ready: ReadyTask,
         task: TaskRun,
@@ -193,14 +193,14 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     ) -> TaskRun:
         """Record that an earlier result stands in for a task."""
         key = found.cache_key or ""
-        execution_id = self._start_execution(connection, run, ready, task, context=context, cache_key=key)
+        execution_id = self._start_execution(session, run, ready, task, context=context, cache_key=key)
         for name, value in found.outputs.artifacts.items():
-            lineage.add_edge(connection, execution_id, value.id, "OUTPUT", name)
+            lineage.add_edge(session, execution_id, value.id, "OUTPUT", name)
         properties = {"outputs": found.outputs.parameters, "cached_from": found.execution_id}
-        lineage.end_execution(connection, self.clock, execution_id, "CACHED", properties=properties)
+        lineage.end_execution(session, self.clock, execution_id, "CACHED", properties=properties)
         now = self.clock.now_ms()
         done = self.change(
-            connection,
+            session,
             task,
             state="CACHED",
             execution_id=execution_id,
@@ -213,12 +213,12 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             started_at=now,
             ended_at=now,
         )
-        self._task_event(connection, run, done)
+        self._task_event(session, run, done)
         return done
 
     def fail_task(
         self,
-        connection: sa.Connection,
+        session: Session,
         run: PipelineRun,
         task: TaskRun,
         error: str,
@@ -233,9 +233,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         used = _used(usage)
         if task.execution_id is not None:
             properties = {"error": error, "took_ms": took_ms, **used}
-            lineage.end_execution(connection, self.clock, task.execution_id, "FAILED", properties=properties)
+            lineage.end_execution(session, self.clock, task.execution_id, "FAILED", properties=properties)
         failed = self.change(
-            connection,
+            session,
             task,
             state="PENDING" if retries else "FAILED",
             failures=task.failures + counts,
@@ -246,49 +246,49 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             **used,
         )
         if not retries:
-            self._task_event(connection, run, failed)
+            self._task_event(session, run, failed)
         return failed
 
-    def cancel_task(self, connection: sa.Connection, run: PipelineRun, task: TaskRun) -> TaskRun:
+    def cancel_task(self, session: Session, run: PipelineRun, task: TaskRun) -> TaskRun:
         """Record that a task was stopped, or will not start, because the run is canceled."""
         reason = "the run was canceled"
         if task.state == "RUNNING" and task.execution_id is not None:
-            lineage.end_execution(connection, self.clock, task.execution_id, "CANCELED", properties={"error": reason})
-        done = self.change(connection, task, state="CANCELED", error=reason, ended_at=self.clock.now_ms())
-        self._task_event(connection, run, done)
+            lineage.end_execution(session, self.clock, task.execution_id, "CANCELED", properties={"error": reason})
+        done = self.change(session, task, state="CANCELED", error=reason, ended_at=self.clock.now_ms())
+        self._task_event(session, run, done)
         return done
 
-    def skip_task(self, connection: sa.Connection, task: TaskRun, reason: str) -> TaskRun:
+    def skip_task(self, session: Session, task: TaskRun, reason: str) -> TaskRun:
         """Record that a task will not run."""
-        return self.change(connection, task, state="SKIPPED", error=reason, ended_at=self.clock.now_ms())
+        return self.change(session, task, state="SKIPPED", error=reason, ended_at=self.clock.now_ms())
 
     def finish_run(
-        self, connection: sa.Connection, run: PipelineRun, state: str, error: str, outputs: Values, *, took_ms: int
+        self, session: Session, run: PipelineRun, state: str, error: str, outputs: Values, *, took_ms: int
     ) -> PipelineRun:
         """Record how a run ended."""
         assert run.execution_id is not None
         for name, value in outputs.all_artifacts():
-            lineage.add_edge(connection, run.execution_id, value.id, "OUTPUT", name)
+            lineage.add_edge(session, run.execution_id, value.id, "OUTPUT", name)
         properties = {"outputs": outputs.parameters, "took_ms": took_ms, **({"error": error} if error else {})}
-        lineage.end_execution(connection, self.clock, run.execution_id, state, properties=properties)
+        lineage.end_execution(session, self.clock, run.execution_id, state, properties=properties)
         now = self.clock.now_ms()
         changes: dict[str, Any] = {
             "state": state, "error": error, "outputs": outputs, "ended_at": now, "took_ms": took_ms, "desired": "",
         }  # fmt: skip
-        update_run(connection, run.id, **changes)
-        delete_offers(connection, run.id)
-        self._event(connection, run, "pipeline.run.finished", run.id, {"state": state, "error": error})
+        update_run(session, run.id, **changes)
+        delete_offers(session, run.id)
+        self._event(session, run, "pipeline.run.finished", run.id, {"state": state, "error": error})
         return msgspec.structs.replace(run, **changes)
 
-    def change(self, connection: sa.Connection, task: TaskRun, **changes: Any) -> TaskRun:  # noqa: ANN401
+    def change(self, session: Session, task: TaskRun, **changes: Json) -> TaskRun:
         """Change a task's row; return it as it is now."""
-        update_task(connection, task.run_id, task.address, **changes)
+        update_task(session, task.run_id, task.address, **changes)
         return msgspec.structs.replace(task, **changes)
 
-    def _start_run(self, connection: sa.Connection, run: PipelineRun) -> None:
-        context = lineage.put_context(connection, self.clock, type=CONTEXT, name=run.id)
+    def _start_run(self, session: Session, run: PipelineRun) -> None:
+        context = lineage.put_context(session, self.clock, type=CONTEXT, name=run.id)
         execution_id = lineage.start_execution(
-            connection,
+            session,
             self.clock,
             type="pipeline_run",
             name=run.pipeline,
@@ -303,9 +303,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             contexts=(context,),
         )
         for name, value in run.artifacts.all_artifacts():
-            lineage.add_edge(connection, execution_id, value.id, "INPUT", name)
+            lineage.add_edge(session, execution_id, value.id, "INPUT", name)
         event = lineage.record_event(
-            connection,
+            session,
             self.clock,
             "pipeline.run.started",
             source=f"pipelines/{run.pipeline}",
@@ -314,11 +314,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             cause=run.cause,
         )
         now = self.clock.now_ms()
-        update_run(connection, run.id, state="RUNNING", execution_id=execution_id, started_event=event, started_at=now)
+        update_run(session, run.id, state="RUNNING", execution_id=execution_id, started_event=event, started_at=now)
 
     def _start_execution(
         self,
-        connection: sa.Connection,
+        session: Session,
         run: PipelineRun,
         ready: ReadyTask,
         task: TaskRun,
@@ -329,7 +329,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         body = ready.task.body
         requirements = body.requirements if isinstance(body, PythonComponent) else ()
         id = lineage.start_execution(
-            connection,
+            session,
             self.clock,
             type="task",
             name=f"{run.pipeline}/{task.address}",
@@ -347,10 +347,10 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             contexts=(context,),
         )
         for name, value in ready.inputs.all_artifacts():
-            lineage.add_edge(connection, id, value.id, "INPUT", name)
+            lineage.add_edge(session, id, value.id, "INPUT", name)
         return id
 
-    def _task_event(self, connection: sa.Connection, run: PipelineRun, task: TaskRun) -> None:
+    def _task_event(self, session: Session, run: PipelineRun, task: TaskRun) -> None:
         data = {
             "run_id": run.id,
             "task": task.address,
@@ -359,14 +359,12 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
             "error": task.error,
             "execution_id": task.execution_id,
         }
-        self._event(connection, run, "task.finished", f"{run.id}/{task.address}"[:512], data)
+        self._event(session, run, "task.finished", f"{run.id}/{task.address}"[:512], data)
 
-    def _event(
-        self, connection: sa.Connection, run: PipelineRun, type: str, subject: str, data: dict[str, Any]
-    ) -> None:
+    def _event(self, session: Session, run: PipelineRun, type: str, subject: str, data: dict[str, Any]) -> None:
         source = f"pipelines/{run.pipeline}"
         lineage.record_event(
-            connection, self.clock, type, source=source, subject=subject, data=data, cause=run.started_event
+            session, self.clock, type, source=source, subject=subject, data=data, cause=run.started_event
         )
 
 
@@ -401,16 +399,16 @@ def new_task(run_id: str, position: int, place: Place) -> TaskRun:
     )
 
 
-def check_attempt(connection: sa.Connection, task: TaskRun) -> None:
+def check_attempt(session: Session, task: TaskRun) -> None:
     """Raise `LostLease` unless this attempt of a task is still the one that counts."""
-    found = read_tasks(connection, task.run_id, [task.address])
+    found = read_tasks(session, task.run_id, [task.address])
     if not found or (found[0].state, found[0].owner, found[0].attempt) != ("RUNNING", task.owner, task.attempt):
         raise LostLease(f"Task {task.address} of run {task.run_id} is not this worker's any more.")
 
 
-def own(connection: sa.Connection, run: PipelineRun) -> None:
+def own(session: Session, run: PipelineRun) -> None:
     """Make sure that what follows in this transaction is recorded by the run's newest engine."""
-    check_token(connection, run.id, run.token)
+    check_token(session, run.id, run.token)
 
 
 def _used(usage: TaskUsage | None) -> dict[str, int]:

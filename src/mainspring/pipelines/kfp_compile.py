@@ -40,14 +40,18 @@ def main(file: str, function: str, output: str, folders: list[str]) -> dict[str,
 
 
 def _only_pipeline(module: ModuleType) -> object:
-    """Return the pipeline a file defines, when it is one."""
+    """Return the pipeline a file defines, when one is left without those it uses; else its only component."""
+    from kfp.dsl.base_component import BaseComponent
     from kfp.dsl.graph_component import GraphComponent
 
-    found = {name: value for name, value in vars(module).items() if isinstance(value, GraphComponent)}
-    if len(found) != 1:
-        names = ", ".join(found) or "none"
+    components = {name: value for name, value in vars(module).items() if isinstance(value, BaseComponent)}
+    pipelines = {name: value for name, value in components.items() if isinstance(value, GraphComponent)}
+    used = {name for pipeline in pipelines.values() for name in pipeline.pipeline_spec.components}
+    found = {name: value for name, value in pipelines.items() if f"comp-{value.name}" not in used}
+    if len(found or pipelines or components) != 1:
+        names = ", ".join(pipelines) or "none"
         raise ValueError(f"it has to define one pipeline, or name one after a colon; it defines: {names}")
-    return next(iter(found.values()))
+    return next(iter((found or pipelines or components).values()))
 
 
 def _sources(file: str, folders: list[str]) -> set[str]:

@@ -12,23 +12,22 @@ import contextlib
 import fcntl
 import logging
 import os
-import signal
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from mainspring.core import Clock, Conflict, new_id
-from mainspring.db import Database, Session, session_of
-from mainspring.db.tables.pipelines import pipeline_worker
+from mainspring.db import Session, driver_errors
+from mainspring.pipelines.patience import Store
 
 log = logging.getLogger("mainspring.pipelines")
 
+_WORKERS = "SELECT id,host,pid,lock,slots,expires_at FROM pipeline_worker"
+_REGISTER = "INSERT INTO pipeline_worker (id,host,pid,lock,slots,expires_at) VALUES (?,?,?,?,?,?)"
+_FORGET = "DELETE FROM pipeline_worker WHERE id=?"
 _HOLDER = "SELECT token FROM pipeline_run WHERE id=?"
 
 
@@ -46,7 +45,7 @@ class LostLease(Conflict):
     """Another engine has taken over the run, because this one seemed dead."""
 
 
-class Worker(msgspec.Struct, frozen=True, kw_only=True):
+class Worker(msgspec.Struct, frozen=True):
     """The row of an engine or a worker."""
 
     id: str
@@ -60,7 +59,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 class Presence:
     """A process at work: registers, renews in the background, and leaves."""
 
-    def __init__(self, database: Database, clock: Clock, folder: Path, *, slots: int, times: LeaseTimes) -> None:
+    def __init__(self, database: Store, clock: Clock, folder: Path, *, slots: int, times: LeaseTimes) -> None:
         self.id = new_id(clock)
         self._database = database
         self._clock = clock
@@ -84,8 +83,8 @@ class Presence:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        with contextlib.suppress(SQLAlchemyError), self._database.write() as connection:
-            connection.execute(sa.delete(pipeline_worker).where(pipeline_worker.c.id == self.id))
+        with contextlib.suppress(*driver_errors()), self._database.write_session() as session:
+            session.run(_FORGET, (self.id,))
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
@@ -94,8 +93,8 @@ class Presence:
         """Whether the last sign of life is so old that others may soon think this process dead."""
         return perf_counter() - self._renewed > self._times.fence
 
-    def register(self, connection: sa.Connection) -> None:
-        """Record that this process is at work, inside the caller's transaction."""
+    def register(self, session: Session) -> None:
+        """Record that this process is at work, or still is, inside the caller's transaction."""
         row = Worker(
             id=self.id,
             host=socket.gethostname(),
@@ -104,40 +103,74 @@ class Presence:
             slots=self._slots,
             expires_at=self._expiry(),
         )
-        connection.execute(sa.insert(pipeline_worker).values(**msgspec.structs.asdict(row)))
+        session.run(_FORGET, (self.id,))
+        session.run(_REGISTER, msgspec.structs.astuple(row))
         self._renewed = perf_counter()
 
-    def renew(self) -> None:
-        """Give a sign of life."""
-        with self._database.write() as connection:
-            connection.execute(
-                sa.update(pipeline_worker).where(pipeline_worker.c.id == self.id).values(expires_at=self._expiry())
-            )
-        self._renewed = perf_counter()
+    def renew(self) -> bool:
+        """Give a sign of life; say whether it could be recorded. Others may have forgotten this process meanwhile."""
+        failures: tuple[type[Exception], ...] = (OSError, *driver_errors())
+        try:
+            with self._database.write_session() as session:
+                moment = perf_counter()
+                self.register(session)
+        except failures as error:
+            log.warning("heartbeat.failed worker=%s error=%s", self.id, error)
+            return False
+        self._renewed = moment
+        return True
 
     def _expiry(self) -> int:
         return self._clock.now_ms() + round(self._times.lease * 1000)
 
     def _renew_until_stopped(self) -> None:
         while not self._stopping.wait(self._times.heartbeat):
-            try:
-                self.renew()
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("heartbeat.failed worker=%s error=%s", self.id, error)
+            self.renew()
 
 
-def check_token(connection: sa.Connection | Session, run_id: str, token: int) -> None:
+class Watch:
+    """Tells who hangs: holds its lock, so it is not dead, and yet gave no sign of life for a whole lease.
+
+    Counted on this process's own monotonic clock and only while it looks on, so that nobody is taken for dead because
+    the machine slept or its clock was changed.
+    """
+
+    def __init__(self, times: LeaseTimes) -> None:
+        self._times = times
+        self._looked = perf_counter()
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def expel(self, database: Store, but: str = "") -> list[str]:
+        """Forget those who hang, all others then take them for dead; return their ids. ``but`` is one's own."""
+        with database.session() as session:
+            workers = [Worker(*row) for row in session.rows(f"{_WORKERS} WHERE id<>?", (but,))]
+        now = perf_counter()
+        if now - self._looked > self._times.lease / 2:
+            self._seen.clear()  # this process itself stood still
+        self._looked = now
+        known, self._seen = self._seen, {}
+        for worker in workers:
+            expiry, since = known.get(worker.id, (0, now))
+            self._seen[worker.id] = (worker.expires_at, since if expiry == worker.expires_at else now)
+        hung = [id for id, (_, since) in self._seen.items() if now - since > self._times.lease]
+        for id in hung:
+            log.warning("worker.hangs worker=%s", id)
+            with database.write_session() as session:
+                session.run(f"{_FORGET} AND expires_at=?", (id, self._seen[id][0]))
+        return hung
+
+
+def check_token(session: Session, run_id: str, token: int) -> None:
     """Raise `LostLease` unless this is still the newest holder of the run; holds others off until the commit."""
-    session = session_of(connection)
     row = session.row(_HOLDER if session.is_sqlite else f"{_HOLDER} FOR SHARE", (run_id,))
     if row is None or row[0] != token:
         raise LostLease(f"Another engine has taken over run {run_id}.", hint="Let that one finish it.")
 
 
-def find_worker(connection: sa.Connection, id: str) -> Worker | None:
+def find_worker(session: Session, id: str) -> Worker | None:
     """Return the row of an engine or worker, or None."""
-    row = connection.execute(sa.select(pipeline_worker).where(pipeline_worker.c.id == id)).mappings().first()
-    return Worker(**row) if row else None
+    row = session.row(f"{_WORKERS} WHERE id=?", (id,))
+    return Worker(*row) if row else None
 
 
 def is_alive(worker: Worker | None, clock: Clock) -> bool:
@@ -149,46 +182,17 @@ def is_alive(worker: Worker | None, clock: Clock) -> bool:
     return worker.expires_at > clock.now_ms()
 
 
-def living_workers(connection: sa.Connection, clock: Clock, but: str) -> list[Worker]:
+def living_workers(session: Session, clock: Clock, but: str) -> list[Worker]:
     """Return all engines and workers that live, but one."""
-    rows = connection.execute(sa.select(pipeline_worker).where(pipeline_worker.c.id != but)).mappings()
-    return [worker for row in rows if is_alive(worker := Worker(**row), clock)]
+    rows = session.rows(f"{_WORKERS} WHERE id<>?", (but,))
+    return [worker for row in rows if is_alive(worker := Worker(*row), clock)]
 
 
-def forget_dead(connection: sa.Connection, clock: Clock) -> None:
+def forget_dead(session: Session, clock: Clock) -> None:
     """Remove the rows of engines and workers that are dead."""
-    for row in connection.execute(sa.select(pipeline_worker)).mappings().all():
-        worker = Worker(**row)
+    for worker in (Worker(*row) for row in session.rows(_WORKERS)):
         if not is_alive(worker, clock):
-            connection.execute(sa.delete(pipeline_worker).where(pipeline_worker.c.id == worker.id))
-
-
-def end_strays(folder: Path) -> int:
-    """Kill what still works in the folder of a task whose engine is dead; return how many processes that were.
-
-    A task's processes stand in its folder. They die with their engine, but a moment later, and a task must not
-    start again while its last attempt still runs.
-    """
-    ended = 0
-    for _ in range(50):
-        pids = list(_processes_in(folder))
-        if not pids:
-            return ended
-        ended += len(pids)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        threading.Event().wait(0.01)
-    return ended
-
-
-def _processes_in(folder: Path) -> Iterator[int]:
-    inside = f"{folder}{os.sep}"
-    for entry in os.scandir("/proc") if Path("/proc").is_dir() else ():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if f"{Path(entry.path, 'cwd').readlink()}{os.sep}".startswith(inside):
-                    yield int(entry.name)
+            session.run(_FORGET, (worker.id,))
 
 
 def _is_locked(path: Path) -> bool:
@@ -197,7 +201,7 @@ def _is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # so that two who look do not see each other
     except BlockingIOError:
         return True
     finally:

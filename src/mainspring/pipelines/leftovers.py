@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from mainspring.client import SPOOL_FOLDER, ship_to_server
 from mainspring.core import MainspringError
 from mainspring.core.settings import ENVIRONMENT_PREFIX
 
@@ -23,6 +22,8 @@ def send_leftovers(environment: Mapping[str, str]) -> None:
     home, url = environment.get(f"{ENVIRONMENT_PREFIX}HOME", ""), environment.get("MLFLOW_TRACKING_URI", "")
     if not home or not url.startswith(("http://", "https://")):
         return
+    from mainspring.client import SPOOL_FOLDER, ship_to_server  # late: only runs with a tracking server come here
+
     token = environment.get("MLFLOW_TRACKING_TOKEN", "")
     try:
         sent = ship_to_server(Path(home) / SPOOL_FOLDER, url, token=token, timeout_s=_TIMEOUT_SECONDS)

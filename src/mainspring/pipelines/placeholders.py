@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 
 _PLACEHOLDER = re.compile(r"\{\{\$((?:(?!\}\}).)*)\}\}")
 _KEY = r"\[(?:'([^']*)'|\"([^\"]*)\")\]"
 _PARAMETER = re.compile(rf"\.inputs\.parameters{_KEY}")
 _OUTPUT_FILE = re.compile(rf"\.outputs\.parameters{_KEY}\.output_file")
 _ARTIFACT = re.compile(rf"\.(inputs|outputs)\.artifacts{_KEY}\.(uri|path|name|metadata)(?:{_KEY})?")
+_VARIABLE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 _EXECUTOR_FILES = (".outputs.output_file", ".outputMetadataUri", ".outputs.output_metadata_uri")
 JOB_FIELDS = (
     "pipeline_job_name",
@@ -41,7 +42,7 @@ class Lookup(msgspec.Struct, frozen=True, kw_only=True):
     """KFP's ExecutorInput, once the task's folder exists; without it only inputs and names can be filled."""
 
 
-def check_placeholders(value: Any, inputs: frozenset[str]) -> list[str]:  # noqa: ANN401 - any JSON value
+def check_placeholders(value: Json, inputs: frozenset[str]) -> list[str]:
     """Return the placeholders in a constant that cannot be filled from the named inputs and the job."""
     return [
         match[0]
@@ -51,7 +52,9 @@ def check_placeholders(value: Any, inputs: frozenset[str]) -> list[str]:  # noqa
     ]
 
 
-def check_command(value: Any, parameters: frozenset[str], inputs: frozenset[str], outputs: frozenset[str]) -> list[str]:  # noqa: ANN401
+def check_command(
+    value: Json, parameters: frozenset[str], inputs: frozenset[str], outputs: frozenset[str]
+) -> list[str]:
     """Return the placeholders in a command, argument or variable that mean nothing to a task with this interface."""
     return [
         match[0]
@@ -61,12 +64,12 @@ def check_command(value: Any, parameters: frozenset[str], inputs: frozenset[str]
     ]
 
 
-def has_placeholder(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def has_placeholder(value: Json) -> bool:
     """Say whether anything in the value waits to be filled."""
     return any("{{$" in text for text in _strings(value))
 
 
-def fill_placeholders(value: Any, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON value
+def fill_placeholders(value: Json, lookup: Lookup) -> Json:
     """Fill the placeholders of a value; a text that is one placeholder and nothing else keeps the value's type."""
     if isinstance(value, str):
         return _fill_text(value, lookup) if "{{$" in value else value
@@ -82,12 +85,21 @@ def fill_words(words: tuple[str, ...], lookup: Lookup) -> tuple[str, ...]:
     return tuple(text_of(part) for word in words for part in _expand(_structure(word), lookup))
 
 
-def text_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def expand_variables(text: str, variables: Mapping[str, str]) -> str:
+    """Fill ``$(NAME)`` from other variables, as Kubernetes does: an unknown name stays, ``$$`` is a dollar sign.
+
+    >>> expand_variables("$(HOST):80 $(OTHER) $$(HOST)", {"HOST": "a"})
+    'a:80 $(OTHER) $(HOST)'
+    """
+    return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]) if match[1] else "$", text)
+
+
+def text_of(value: Json) -> str:
     """Write a value as text: strings as they are, everything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _structure(word: str) -> Any:  # noqa: ANN401 - text or a JSON structure
+def _structure(word: str) -> Json:
     if not word.lstrip().startswith(('{"Concat"', '{"IfPresent"')):
         return word
     try:
@@ -96,7 +108,7 @@ def _structure(word: str) -> Any:  # noqa: ANN401 - text or a JSON structure
         return word
 
 
-def _expand(part: Any, lookup: Lookup) -> Iterator[Any]:  # noqa: ANN401 - text or a JSON structure
+def _expand(part: Json, lookup: Lookup) -> Iterator[Any]:
     if isinstance(part, list):
         for item in part:
             yield from _expand(item, lookup)
@@ -115,7 +127,7 @@ def _is_present(name: str, lookup: Lookup) -> bool:
     return lookup.parameters.get(name) is not None or name in artifacts
 
 
-def _fill_text(text: str, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON value
+def _fill_text(text: str, lookup: Lookup) -> Json:
     whole = _PLACEHOLDER.fullmatch(text)
     if whole is not None:
         return _value_of(whole[1], lookup)
@@ -123,7 +135,7 @@ def _fill_text(text: str, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON val
     return _PLACEHOLDER.sub(fill, text)
 
 
-def _value_of(body: str, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON value
+def _value_of(body: str, lookup: Lookup) -> Json:
     if (match := _PARAMETER.fullmatch(body)) is not None:
         value = lookup.parameters.get(_first(match[1], match[2]))
         if value is None:
@@ -137,7 +149,7 @@ def _value_of(body: str, lookup: Lookup) -> Any:  # noqa: ANN401 - any JSON valu
     raise InvalidInput(f"The placeholder {{{{${body}}}}} is not known here.")
 
 
-def _from_executor_input(body: str, document: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+def _from_executor_input(body: str, document: Mapping[str, Any]) -> Json:
     if not body:
         return msgspec.json.encode(document).decode()
     if body in _EXECUTOR_FILES:
@@ -151,7 +163,7 @@ def _from_executor_input(body: str, document: Mapping[str, Any]) -> Any:  # noqa
     raise InvalidInput(f"The placeholder {{{{${body}}}}} is not known.", hint="Check the component's definition.")
 
 
-def _artifact_field(body: str, match: re.Match[str], document: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _artifact_field(body: str, match: re.Match[str], document: Mapping[str, Any]) -> Json:
     listed = document[match[1]]["artifacts"].get(_first(match[2], match[3]), {}).get("artifacts")
     if not listed:
         raise InvalidInput(f"The placeholder {{{{${body}}}}} has no value: the artifact was not given.")
@@ -192,7 +204,7 @@ def _first(*groups: str | None) -> str:
     return next((group for group in groups if group is not None), "")
 
 
-def _strings(value: Any) -> list[str]:  # noqa: ANN401 - any JSON value
+def _strings(value: Json) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):

@@ -70,6 +70,14 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     output_parameters: Mapping[str, Parameter]
     output_artifacts: Mapping[str, ir.ArtifactSpec]
 
+    def with_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what placeholders see: the given values, and the defaults of what is not given.
+
+        To ``IfPresent`` an input that has a default is there, as in KFP's backend.
+        """
+        defaults = {name: item.default for name, item in self.parameters.items() if item.default is not msgspec.UNSET}
+        return {**defaults, **{name: value for name, value in given.items() if value is not None}}
+
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """How often a failed task runs again, and after how many milliseconds."""

@@ -5,16 +5,14 @@ A component is planned once, however often it is used. Nothing is started before
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from mainspring.core import InvalidInput
 from mainspring.pipelines import ir
-from mainspring.pipelines.bindings import CHANNEL
 from mainspring.pipelines.component import ContainerComponent, lift_component, read_resources
 from mainspring.pipelines.expressions import Expression, parse_expression
 from mainspring.pipelines.placeholders import check_command, check_placeholders, has_placeholder
@@ -27,33 +25,38 @@ from mainspring.pipelines.plan import (
     Importer,
     Interface,
     Leaf,
-    Loop,
     Parameter,
     ParameterSource,
     Plan,
-    Retry,
     Selected,
-    StatusOf,
     TaskPlan,
     address_of,
     make_dag,
 )
-from mainspring.pipelines.platform import TaskPlatform, read_task_platform
+from mainspring.pipelines.platform import TaskPlatform, read_pipeline_platform, read_task_platform
+from mainspring.pipelines.policies import read_loop, read_retry, read_trigger
+from mainspring.pipelines.sources import (
+    producers,
+    read_artifact,
+    read_output_artifact,
+    read_output_parameter,
+    read_parameter,
+)
+from mainspring.pipelines.task_config import TaskConfig, read_task_config
+from mainspring.pipelines.wiring import Surroundings, check_interface, check_outputs, check_task
 
 _OLD_TYPES = {"INT": "NUMBER_INTEGER", "DOUBLE": "NUMBER_DOUBLE", "STRING": "STRING"}
-_TYPES = {
-    *("NUMBER_INTEGER", "NUMBER_DOUBLE", "STRING", "BOOLEAN", "LIST", "STRUCT"),
-    *("TASK_FINAL_STATUS", "TASK_CONFIG"),
-}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 _MAX_TASKS = 200_000
 _MAX_ADDRESS = 480
 _MAX_NAME = 200
+_Given = TypeVar("_Given")
+_Read = TypeVar("_Read")
 
 
 def make_plan(spec: ir.PipelineSpec) -> Plan:
     """Validate a pipeline and plan it; raise `InvalidInput` with everything that is wrong or not supported."""
-    planner = _Planner(spec)
+    platform = read_pipeline_platform(spec.platforms)
+    planner = _Planner(spec, platform.executors)
     root = planner.root()
     if planner.problems:
         problems = list(dict.fromkeys(planner.problems))
@@ -62,32 +65,20 @@ def make_plan(spec: ir.PipelineSpec) -> Plan:
             f"The pipeline {spec.pipeline_info.name!r} cannot run here: {shown}.",
             hint="Mend it and compile it again; nothing was started.",
         )
-    settings = spec.platforms.get("kubernetes") or {}
-    pipeline_config = settings.get("pipelineConfig") or {}
     return Plan(
         name=spec.pipeline_info.name,
         interface=_interface(spec.root),
         root=root,
-        warnings=tuple(dict.fromkeys((*planner.warnings, *_platform_warnings(spec.platforms)))),
-        has_workspace="workspace" in pipeline_config,
-        timeout_ms=int(pipeline_config.get("activeDeadlineSeconds") or 0) * 1000,
+        warnings=tuple(dict.fromkeys((*planner.warnings, *platform.warnings))),
+        has_workspace=platform.has_workspace,
+        timeout_ms=platform.timeout_ms,
     )
-
-
-def _platform_warnings(platforms: dict[str, Any]) -> list[str]:
-    found = [f"the settings for the platform {name!r} are ignored here" for name in platforms if name != "kubernetes"]
-    config = (platforms.get("kubernetes") or {}).get("pipelineConfig") or {}
-    known = ("workspace", "activeDeadlineSeconds")
-    found += [f"the pipeline's setting {name} is ignored here" for name in config if name not in known]
-    if (config.get("workspace") or {}).get("kubernetes"):
-        found.append("the workspace is a local folder: its size and pvcSpecPatch are ignored here")
-    return found
 
 
 class _Planner:
     """Walks the components and collects problems and warnings instead of stopping at the first."""
 
-    def __init__(self, spec: ir.PipelineSpec) -> None:
+    def __init__(self, spec: ir.PipelineSpec, platforms: Mapping[str, dict[str, Any]]) -> None:
         self.spec = spec
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -95,14 +86,14 @@ class _Planner:
         self._interfaces: dict[str, Interface] = {}
         self._sizes: dict[int, int] = {}
         self._open: list[str] = []
-        executors = (spec.platforms.get("kubernetes") or {}).get("deploymentSpec") or {}
-        self._platforms: dict[str, Any] = executors.get("executors") or {}
+        self._platforms = platforms
 
     def root(self) -> DagPlan:
         """Plan the pipeline; what is wrong is in ``problems``."""
         if self.spec.root.dag is None or not self.spec.root.dag.tasks:
             self.problems.append("the pipeline has no tasks")
             return make_dag({})
+        self._refuse_all("", check_interface(_interface(self.spec.root)))
         root = self._dag(self.spec.root.dag, "", frozenset(_names(self.spec.root.input_definitions)))
         if self._sizes.get(id(root), 0) > _MAX_TASKS:
             self.problems.append(f"it has more than {_MAX_TASKS} tasks")
@@ -116,28 +107,16 @@ class _Planner:
             if task is not None:
                 tasks[name] = task
                 size += self._sizes.get(id(task.body), 1)
-                self._check_parents(task, address_of(prefix, name), inputs)
-        parameters = {name: _parameter_selectors(output) for name, output in dag.outputs.parameters.items()}
-        artifacts = {
-            name: tuple(FromTask(item.producer_subtask, item.output_artifact_key) for item in output.artifact_selectors)
-            for name, output in dag.outputs.artifacts.items()
-        }
-        for name, sources in (*parameters.items(), *artifacts.items()):
-            for source in sources:
-                if source.task not in dag.tasks:
-                    self._refuse(
-                        prefix or "(the pipeline)", f"its output {name!r} is of {source.task!r}, which is not in it"
-                    )
+        around = Surroundings(names=frozenset(dag.tasks), tasks=tasks, inputs=inputs)
+        for name, task in tasks.items():
+            self._refuse_all(address_of(prefix, name), check_task(task, around))
+        parameters = {name: read_output_parameter(output) for name, output in dag.outputs.parameters.items()}
+        artifacts = {name: read_output_artifact(output) for name, output in dag.outputs.artifacts.items()}
+        self._refuse_all(prefix, check_outputs("parameter", parameters, around))
+        self._refuse_all(prefix, check_outputs("artifact", artifacts, around))
         planned = make_dag(self._ordered(tasks, prefix), parameters, artifacts)
         self._sizes[id(planned)] = size
         return planned
-
-    def _check_parents(self, task: TaskPlan, address: str, inputs: frozenset[str]) -> None:
-        for name, source in (*task.parameters.items(), *task.artifacts.items()):
-            inner = source.source if isinstance(source, Selected) else source
-            is_added = name.startswith(CHANNEL) or (isinstance(inner, FromParent) and inner.name.startswith(CHANNEL))
-            if isinstance(inner, FromParent) and inner.name not in inputs and not is_added:
-                self._refuse(address, f"its input {name!r} is the input {inner.name!r} of its dag, which has none")
 
     def _task(self, name: str, spec: ir.TaskSpec, address: str, dag: ir.DagSpec) -> TaskPlan | None:
         if len(address) > _MAX_ADDRESS:
@@ -154,24 +133,29 @@ class _Planner:
         body = self._body(reference, component, address)
         if body is None:
             return None
-        platform = self._platform(component, address)
+        config = self._task_config(component)
+        platform = self._platform(component, address, config.handled)
         given = {**spec.inputs.parameters, **platform.inputs}
+        self.warnings += [f"task {address}: its TaskConfig has no {field} here" for field in config.missing]
         caching = spec.caching_options
+        interface = self._interface(reference, component, address)
+        configs = {name for name, parameter in interface.parameters.items() if parameter.type == "TASK_CONFIG"}
+        told = dict.fromkeys(configs if config.value else (), Constant(config.value))
         task = TaskPlan(
             name=name,
             component=reference,
-            interface=self._interface(reference, component, address),
+            interface=interface,
             body=body,
-            parameters=self._parameters(given, address),
+            parameters={**told, **self._parameters(given, address)},
             artifacts=self._artifacts(spec, address),
             upstream=self._upstream(spec, given, address, dag),
             condition=self._expression(spec.trigger_policy.condition, address),
-            loop=self._loop(spec, address),
-            runs_after_failure=spec.trigger_policy.strategy == "ALL_UPSTREAM_TASKS_COMPLETED",
-            retry=_retry(spec.retry_policy, address),
+            loop=self._checked(read_loop, spec, address),
+            runs_after_failure=self._checked(read_trigger, spec.trigger_policy, address) is True,
+            retry=self._checked(read_retry, spec.retry_policy, address),
             caches=None if caching is None else caching.enable_cache,
             cache_key="" if caching is None else caching.cache_key,
-            resources=self._resources(component, address),
+            resources={} if "RESOURCES" in config.only_passed_on else self._resources(component, address),
             platform=platform,
         )
         return _looped_leaf(task) if task.loop is not None and not isinstance(body, DagPlan) else task
@@ -210,6 +194,8 @@ class _Planner:
         except InvalidInput as error:
             self._refuse(address, error.message.rstrip("."))
             return None
+        if "ENV" in self._task_config(component).only_passed_on:
+            lifted = msgspec.structs.replace(lifted, environment={})
         inputs, outputs = component.input_definitions, component.output_definitions
         words = (*lifted.command, *lifted.args) if isinstance(lifted, ContainerComponent) else ()
         for placeholder in check_command(
@@ -247,16 +233,22 @@ class _Planner:
                 self._refuse(address, f"its resource requests: {error.message.rstrip('.')}")
         return requests
 
-    def _platform(self, component: ir.ComponentSpec, address: str) -> TaskPlatform:
+    def _task_config(self, component: ir.ComponentSpec) -> TaskConfig:
+        executor = self.spec.deployment_spec.executors.get(component.executor_label)
+        if executor is None or executor.container is None:
+            return TaskConfig()
+        return read_task_config(component, executor.container, self._platforms.get(component.executor_label) or {})
+
+    def _platform(self, component: ir.ComponentSpec, address: str, handled: frozenset[str]) -> TaskPlatform:
         settings = self._platforms.get(component.executor_label)
         if not settings:
             return TaskPlatform()
-        try:
-            platform = read_task_platform(settings)
-        except InvalidInput as error:
-            self._refuse(address, error.message)
+        platform = self._checked(read_task_platform, settings, address)
+        if platform is None:
             return TaskPlatform()
-        self.warnings += [f"task {address}: its setting {name} is ignored here" for name in platform.ignored]
+        self.warnings += [
+            f"task {address}: its setting {name} is ignored here" for name in platform.ignored if name not in handled
+        ]
         return platform
 
     def _interface(self, reference: str, component: ir.ComponentSpec, address: str) -> Interface:
@@ -265,16 +257,14 @@ class _Planner:
             names = (*_names(component.input_definitions), *_names(component.output_definitions))
             for name in (name for name in names if not _is_plain(name)):
                 self._refuse(address, f"its input or output {name!r} cannot be the name of a file")
-            for name, parameter in interface.parameters.items():
-                if parameter.type not in _TYPES:
-                    self._refuse(address, f"its input {name!r} has the unknown type {parameter.type!r}")
+            self._refuse_all(address, check_interface(interface))
         return self._interfaces[reference]
 
     def _parameters(self, given: dict[str, ir.ParameterInput], address: str) -> dict[str, ParameterSource]:
         names = frozenset(given)
         sources: dict[str, ParameterSource] = {}
         for name, item in given.items():
-            source = _parameter_source(item)
+            source = read_parameter(item)
             if source is None:
                 self._refuse(address, f"its input {name!r} has no source that can be read")
                 continue
@@ -288,51 +278,30 @@ class _Planner:
     def _artifacts(self, spec: ir.TaskSpec, address: str) -> dict[str, ArtifactSource]:
         sources: dict[str, ArtifactSource] = {}
         for name, given in spec.inputs.artifacts.items():
-            if given.task_output_artifact is not None:
-                reference = given.task_output_artifact
-                sources[name] = FromTask(reference.producer_task, reference.output_artifact_key)
-            elif given.component_input_artifact:
-                sources[name] = FromParent(given.component_input_artifact)
-            else:
+            source = read_artifact(given)
+            if source is None:
                 self._refuse(address, f"its input {name!r} has no source that can be read")
+            else:
+                sources[name] = source
         return sources
 
     def _upstream(
         self, spec: ir.TaskSpec, given: dict[str, ir.ParameterInput], address: str, dag: ir.DagSpec
     ) -> tuple[str, ...]:
         """Return dependentTasks and every producer: neither list alone is complete."""
-        named = dict.fromkeys((*spec.dependent_tasks, *_producers(given.values(), spec.inputs.artifacts.values())))
-        for name in named:
+        named = dict.fromkeys((*spec.dependent_tasks, *producers(given.values(), spec.inputs.artifacts.values())))
+        for name in spec.dependent_tasks:
             if name not in dag.tasks:
                 self._refuse(address, f"it waits for the task {name!r}, which is not in its dag")
         return tuple(name for name in named if name in dag.tasks)
 
-    def _loop(self, spec: ir.TaskSpec, address: str) -> Loop | None:
-        iterator = spec.parameter_iterator or spec.artifact_iterator
-        if iterator is None:
-            return None
-        items, limit = iterator.items, max(0, spec.iterator_policy.parallelism_limit)
-        if items.raw:
-            return Loop(item=iterator.item_input, raw=self._raw_items(items.raw, address), limit=limit)
-        if not items.input_parameter and not items.input_artifact:
-            self._refuse(address, "a loop over nothing: its iterator has no items")
-        return Loop(
-            item=iterator.item_input, parameter=items.input_parameter, artifact=items.input_artifact, limit=limit
-        )
-
-    def _raw_items(self, raw: str, address: str) -> tuple[Any, ...]:
-        try:
-            items = ir.normalise_numbers(msgspec.json.decode(raw))
-        except msgspec.DecodeError:
-            items = None
-        if not isinstance(items, list):
-            self._refuse(address, f"the items of its loop are not a JSON list: {raw[:60]}")
-            return ()
-        return tuple(items)
-
     def _expression(self, text: str, address: str) -> Expression | None:
+        return self._checked(parse_expression, text, address) if text else None
+
+    def _checked(self, read: Callable[[_Given], _Read], given: _Given, address: str) -> _Read | None:
+        """Read a part of a task; when it makes no sense, note why and go on without it."""
         try:
-            return parse_expression(text) if text else None
+            return read(given)
         except InvalidInput as error:
             self._refuse(address, error.message.rstrip("."))
             return None
@@ -362,8 +331,12 @@ class _Planner:
             self._refuse(address_of(prefix, cycle[0]), f"it is in a cycle of tasks ({shown})")
         return ordered
 
+    def _refuse_all(self, address: str, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self._refuse(address, problem)
+
     def _refuse(self, address: str, construct: str) -> None:
-        self.problems.append(f"task {address}: {construct}")
+        self.problems.append(f"{f'task {address}' if address else 'the pipeline itself'}: {construct}")
 
 
 def _find_cycle(stuck: Mapping[str, TaskPlan]) -> list[str]:
@@ -406,13 +379,6 @@ def _names(definitions: ir.Definitions) -> tuple[str, ...]:
     return (*definitions.parameters, *definitions.artifacts)
 
 
-def _producers(parameters: Iterable[ir.ParameterInput], artifacts: Iterable[ir.ArtifactInput]) -> list[str]:
-    references = [item for given in parameters for item in (given.task_output_parameter, given.task_final_status)]
-    found = [reference.producer_task for reference in references if reference is not None]
-    outputs = (given.task_output_artifact for given in artifacts)
-    return found + [output.producer_task for output in outputs if output is not None]
-
-
 def _interface(component: ir.ComponentSpec) -> Interface:
     inputs, outputs = component.input_definitions, component.output_definitions
     return Interface(
@@ -430,45 +396,3 @@ def _parameter(spec: ir.ParameterSpec) -> Parameter:
         optional=spec.is_optional or spec.default_value is not msgspec.UNSET,
         literals=tuple(spec.literals),
     )
-
-
-def _parameter_source(given: ir.ParameterInput) -> ParameterSource | None:
-    if given.task_output_parameter is not None:
-        reference = given.task_output_parameter
-        return FromTask(reference.producer_task, reference.output_parameter_key)
-    if given.task_final_status is not None:
-        return StatusOf(given.task_final_status.producer_task)
-    if given.component_input_parameter:
-        return FromParent(given.component_input_parameter)
-    value = given.runtime_value or ir.RuntimeValue()
-    if value.runtime_parameter:
-        return FromParent(value.runtime_parameter)
-    constant = ir.constant_of(value)
-    return None if constant is msgspec.UNSET else Constant(constant)
-
-
-def _parameter_selectors(output: ir.DagOutputParameter) -> tuple[FromTask, ...]:
-    selectors = output.value_from_oneof.parameter_selectors if output.value_from_oneof else []
-    if output.value_from_parameter is not None:
-        selectors = [output.value_from_parameter]
-    return tuple(FromTask(item.producer_subtask, item.output_parameter_key) for item in selectors)
-
-
-def _retry(policy: ir.RetryPolicy | None, address: str) -> Retry | None:
-    if policy is None:
-        return None
-    return Retry(
-        count=policy.max_retry_count,
-        delay_ms=_milliseconds(policy.backoff_duration, address),
-        factor=policy.backoff_factor or 2.0,
-        longest_ms=_milliseconds(policy.backoff_max_duration, address) or 3_600_000,
-    )
-
-
-def _milliseconds(duration: str, address: str) -> int:
-    match = _DURATION.fullmatch(duration or "0s")
-    if match is None:
-        raise InvalidInput(
-            f"Task {address}: {duration!r} in its retryPolicy is not a duration.", hint="Write seconds: 30s."
-        )
-    return round(float(match[1]) * 1000)

@@ -6,11 +6,12 @@ in the record of the run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines import ir
 
 Store = Literal["secrets", "config-maps"]
@@ -54,6 +55,37 @@ class TaskPlatform(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the settings that are not honoured here."""
     inputs: dict[str, ir.ParameterInput] = {}
     """Inputs the task gets in addition: the names of secrets and config maps may come from other tasks."""
+
+
+class PipelinePlatform(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform document says about the pipeline as a whole, and about each executor."""
+
+    executors: Mapping[str, dict[str, Any]] = {}
+    has_workspace: bool = False
+    timeout_ms: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def read_pipeline_platform(platforms: Mapping[str, Any]) -> PipelinePlatform:
+    """Read the platform document; raise `InvalidInput` that names the field that is wrong."""
+    kubernetes = _mapping(platforms.get("kubernetes"), "platforms.kubernetes")
+    config = _mapping(kubernetes.get("pipelineConfig"), "pipelineConfig")
+    deployment = _mapping(kubernetes.get("deploymentSpec"), "deploymentSpec")
+    workspace = _mapping(config.get("workspace"), "pipelineConfig.workspace")
+    warnings = [
+        f"the settings for the platform {name!r} are ignored here" for name in platforms if name != "kubernetes"
+    ]
+    known = ("workspace", "activeDeadlineSeconds")
+    warnings += [f"the pipeline's setting {name} is ignored here" for name in config if name not in known]
+    if workspace.get("kubernetes"):
+        warnings.append("the workspace is a local folder: its size and pvcSpecPatch are ignored here")
+    executors = _mapping(deployment.get("executors"), "deploymentSpec.executors")
+    return PipelinePlatform(
+        executors={label: _settings(found, f"executors.{label}") for label, found in executors.items()},
+        has_workspace="workspace" in config,
+        timeout_ms=_seconds(config.get("activeDeadlineSeconds")) * 1000,
+        warnings=tuple(warnings),
+    )
 
 
 def read_task_platform(settings: dict[str, Any]) -> TaskPlatform:
@@ -100,8 +132,60 @@ def _name_input(entry: dict[str, Any], kind: str, inputs: dict[str, ir.Parameter
     return name
 
 
-def _seconds(value: Any) -> int:  # noqa: ANN401 - text or number, as protobuf writes 64-bit integers
+class _KeyToVariable(ir.Document, frozen=True, kw_only=True):
+    env_var: str = ""
+    secret_key: str = ""
+    config_map_key: str = ""
+
+
+class _Mount(ir.Document, frozen=True, kw_only=True):
+    mount_path: str = ""
+    key_to_env: list[_KeyToVariable] | None = None
+    optional: bool | None = None
+
+
+class _NodeSelector(ir.Document, frozen=True, kw_only=True):
+    labels: dict[str, str] | None = None
+
+
+class _Settings(ir.Document, frozen=True, kw_only=True):
+    """The shape of what is read of an executor's settings."""
+
+    secret_as_env: list[_Mount] | None = None
+    secret_as_volume: list[_Mount] | None = None
+    config_map_as_env: list[_Mount] | None = None
+    config_map_as_volume: list[_Mount] | None = None
+    empty_dir_mounts: list[_Mount] | None = None
+    node_selector: _NodeSelector | None = None
+    tolerations: list[dict[str, Any]] | None = None
+    node_affinity: list[dict[str, Any]] | None = None
+
+
+def _settings(value: Json, field: str) -> dict[str, Any]:
+    """Check that the settings of an executor are shaped as kfp writes them."""
+    settings = _mapping(value, field)
     try:
-        return int(value or 0)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"activeDeadlineSeconds is {value!r}, not a number of seconds") from error
+        msgspec.convert(settings, _Settings)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"The platform document is malformed: {field}: {error}.", hint="Compile it again with kfp."
+        ) from error
+    return settings
+
+
+def _mapping(value: Json, field: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise InvalidInput(
+            f"The platform document is malformed: {field} is not a mapping.", hint="Compile it again with kfp."
+        )
+    return value or {}
+
+
+def _seconds(value: Json) -> int:
+    try:
+        seconds = int(value or 0)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1
+    if seconds < 0:
+        raise InvalidInput(f"activeDeadlineSeconds is {value!r}, not a number of seconds.", hint="Write 60.")
+    return seconds

@@ -5,30 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import sqlalchemy as sa
 
 from mainspring.core import NotFound
-from mainspring.db import Row, Session, marks, session_of
-from mainspring.db.tables.pipelines import pipeline_run, pipeline_task
+from mainspring.db import Row, Session, marks, read_json, session_of
 from mainspring.pipelines.values import Values
 
-_RUN_COLUMNS = tuple(str(column.name) for column in pipeline_run.columns)
-_TASK_COLUMNS = tuple(str(column.name) for column in pipeline_task.columns)
-_DOCUMENTS = frozenset(
-    column.name
-    for table in (pipeline_run, pipeline_task)
-    for column in table.columns
-    if isinstance(column.type, sa.JSON)
-)
-_RUNS = f"SELECT {','.join(_RUN_COLUMNS)} FROM pipeline_run"  # noqa: S608 - our own column names
-_ONE_RUN = f"{_RUNS} WHERE id=?"
-_TASKS = f"SELECT {','.join(_TASK_COLUMNS)} FROM pipeline_task"  # noqa: S608 - our own column names
-_BY_KEY = f"{_TASKS} WHERE cache_key=? AND state='COMPLETE' ORDER BY run_id DESC, address LIMIT ?"
-_PUT_RUN = f"INSERT INTO pipeline_run ({','.join(_RUN_COLUMNS)}) VALUES ({marks(_RUN_COLUMNS)})"  # noqa: S608 - our own column names
-_PUT_TASK = f"INSERT INTO pipeline_task ({','.join(_TASK_COLUMNS)}) VALUES ({marks(_TASK_COLUMNS)})"  # noqa: S608 - our own column names
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 OPENED = "OPENED"
 """State of the row of a loop whose iterations have rows of their own."""
 
@@ -106,15 +93,27 @@ class TaskRun(msgspec.Struct, frozen=True, kw_only=True):
     cpu_ms: int | None = None
 
 
+RUN_COLUMNS = PipelineRun.__struct_fields__
+TASK_COLUMNS = TaskRun.__struct_fields__
+DOCUMENTS = frozenset({"parameters", "code", "outputs", "warnings", "artifacts", "upstream", "inputs"})
+"""The columns of both tables that hold JSON."""
+_RUNS = f"SELECT {','.join(RUN_COLUMNS)} FROM pipeline_run"  # noqa: S608 - our own column names
+_ONE_RUN = f"{_RUNS} WHERE id=?"
+_TASKS = f"SELECT {','.join(TASK_COLUMNS)} FROM pipeline_task"  # noqa: S608 - our own column names
+_BY_KEY = f"{_TASKS} WHERE cache_key=? AND state='COMPLETE' ORDER BY run_id DESC, address LIMIT ?"
+_PUT_RUN = f"INSERT INTO pipeline_run ({','.join(RUN_COLUMNS)}) VALUES ({marks(RUN_COLUMNS)})"  # noqa: S608 - our own column names
+_PUT_TASK = f"INSERT INTO pipeline_task ({','.join(TASK_COLUMNS)}) VALUES ({marks(TASK_COLUMNS)})"  # noqa: S608 - our own column names
+
+
 def insert_run(connection: sa.Connection | Session, run: PipelineRun, tasks: Iterable[TaskRun]) -> None:
     """Record a new run and its tasks."""
-    session_of(connection).run(_PUT_RUN, _written(_RUN_COLUMNS, msgspec.structs.asdict(run)))
+    session_of(connection).run(_PUT_RUN, _written(RUN_COLUMNS, msgspec.structs.asdict(run)))
     insert_tasks(connection, tasks)
 
 
 def insert_tasks(connection: sa.Connection | Session, tasks: Iterable[TaskRun]) -> None:
     """Record more tasks of a run."""
-    rows = [_written(_TASK_COLUMNS, msgspec.structs.asdict(task)) for task in tasks]
+    rows = [_written(TASK_COLUMNS, msgspec.structs.asdict(task)) for task in tasks]
     if rows:
         session_of(connection).run_many(_PUT_TASK, rows)
 
@@ -240,21 +239,18 @@ def _natural(address: str) -> list[tuple[int, str]]:
 
 def _written(columns: Sequence[str], values: dict[str, Any]) -> list[object]:
     """Return the values of columns as a driver takes them: documents as text."""
-    return [json.dumps(msgspec.to_builtins(values[name])) if name in _DOCUMENTS else values[name] for name in columns]
+    return [json.dumps(msgspec.to_builtins(values[name])) if name in DOCUMENTS else values[name] for name in columns]
 
 
 def _run(row: Row) -> PipelineRun:
-    found = _read(_RUN_COLUMNS, row)
+    found = _read(RUN_COLUMNS, row)
     return msgspec.convert({**found, "use_cache": bool(found["use_cache"])}, PipelineRun)
 
 
 def _task(row: Row) -> TaskRun:
-    return msgspec.convert(_read(_TASK_COLUMNS, row), TaskRun)
+    return msgspec.convert(_read(TASK_COLUMNS, row), TaskRun)
 
 
 def _read(columns: Sequence[str], row: Row) -> dict[str, Any]:
     """Name the values of a row, and parse the documents that a driver returns as text."""
-    return {
-        name: json.loads(value) if name in _DOCUMENTS and isinstance(value, str) else value
-        for name, value in zip(columns, row, strict=True)
-    }
+    return {name: read_json(value) if name in DOCUMENTS else value for name, value in zip(columns, row, strict=True)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import metadata
+from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def unmet_requirements(requirements: Iterable[str]) -> list[str]:
@@ -15,29 +16,40 @@ def unmet_requirements(requirements: Iterable[str]) -> list[str]:
 
 def installed_versions(requirements: Iterable[str]) -> dict[str, str]:
     """Return the installed version of each requirement that names a distribution."""
-    found = {}
-    for text in requirements:
-        try:
-            name = Requirement(text).name
-            found[name] = metadata.version(name)
-        except (InvalidRequirement, metadata.PackageNotFoundError):
-            continue
-    return found
+    names = [requirement.name for text in requirements if (requirement := _parse(text))]
+    return {name: version for name in names if (version := _installed(name))}
 
 
 def _problem(text: str) -> str:
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
+    requirement = _parse(text)
+    if requirement is None:
         return f"{text} (not a name and a version)"
     if requirement.marker is not None and not requirement.marker.evaluate():
         return ""
     if requirement.url:
         return f"{text} (an address cannot be checked)"
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
+    version = _installed(requirement.name)
+    if not version:
         return f"{text} (not installed)"
     if not requirement.specifier.contains(version, prereleases=True):
         return f"{text} (installed: {version})"
     return ""
+
+
+def _parse(text: str) -> Requirement | None:
+    # Late: most components name no requirements, and every engine would pay for the parser.
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
+
+
+def _installed(name: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

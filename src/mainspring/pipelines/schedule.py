@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines.bindings import (
     CHANNEL,
     Absent,
@@ -120,7 +120,7 @@ class _Dag:
             source.task for group in (plan.parameters, plan.artifacts) for found in group.values() for source in found
         }
 
-    def given(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    def given(self, name: str) -> Json:
         dag: _Dag | None = self
         while dag is not None:
             if name in dag.inputs.parameters or not name.startswith(CHANNEL):

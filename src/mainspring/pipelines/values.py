@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from mainspring.core import InvalidInput
+from mainspring.core import InvalidInput, Json
 from mainspring.pipelines.placeholders import text_of
 from mainspring.pipelines.plan import Parameter
 
@@ -47,7 +48,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
                 yield f"{name}[{index}]", value
 
 
-def fit_parameter(value: Any, parameter: Parameter) -> Any:  # noqa: ANN401 - any JSON value
+def fit_parameter(value: Json, parameter: Parameter) -> Json:
     """Return the value as its declared type wants it; raise `InvalidInput` when it does not fit.
 
     As in KFP's backend, anything fits a STRING (as JSON text); everything else has to match.
@@ -56,9 +57,9 @@ def fit_parameter(value: Any, parameter: Parameter) -> Any:  # noqa: ANN401 - an
     if isinstance(fitted, float) and parameter.type == "NUMBER_INTEGER" and fitted.is_integer():
         fitted = int(fitted)
     if not _fits(fitted, parameter.type):
-        raise InvalidInput(f"{text_of(value)[:200]} is not a {_WORDS.get(parameter.type, parameter.type)}")
+        raise InvalidInput(f"{_shown(value)} is not a {word_of(parameter.type)}")
     if parameter.literals and fitted not in parameter.literals:
-        raise InvalidInput(f"{text_of(value)[:200]} is not one of {text_of(list(parameter.literals))}")
+        raise InvalidInput(f"{_shown(value)} is not one of {text_of(list(parameter.literals))}")
     return fitted
 
 
@@ -67,7 +68,9 @@ def fit_arguments(arguments: Mapping[str, Any], parameters: Mapping[str, Paramet
     for name in arguments:
         if name not in parameters:
             known = ", ".join(parameters) or "none"
-            raise InvalidInput(f"{owner} has no parameter {name!r}.", hint=f"Its parameters: {known}.")
+            raise InvalidInput(
+                f"{owner} has no parameter {name!r}{nearest(name, parameters)}.", hint=f"Its parameters: {known}."
+            )
     fitted: dict[str, Any] = {}
     for name, parameter in parameters.items():
         value = arguments.get(name)
@@ -81,6 +84,17 @@ def fit_arguments(arguments: Mapping[str, Any], parameters: Mapping[str, Paramet
         except InvalidInput as error:
             raise InvalidInput(f"{owner}, parameter {name!r}: {error.message}.", hint="Pass another value.") from error
     return fitted
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a question to put behind a name that is not known: the nearest one that is; empty when none is near."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def word_of(type: str) -> str:
+    """Return the word for a parameter type in a message."""
+    return _WORDS.get(type, type)
 
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
@@ -102,7 +116,12 @@ _WORDS = {
 }
 
 
-def _fits(value: Any, type: str) -> bool:  # noqa: ANN401 - any JSON value
+def _shown(value: Json) -> str:
+    """Return a value as JSON, so that "3" is not taken for 3."""
+    return msgspec.json.encode(value).decode()[:200]
+
+
+def _fits(value: Json, type: str) -> bool:
     if isinstance(value, bool):
         return type == "BOOLEAN"
     return isinstance(value, _PYTHON_TYPES.get(type, ()))

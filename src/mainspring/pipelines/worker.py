@@ -11,25 +11,33 @@ import threading
 import time
 from collections.abc import Callable
 
-import msgspec
-import sqlalchemy as sa
-
 from mainspring import lineage
 from mainspring.core import Conflict, InvalidInput, MainspringError
-from mainspring.db.tables.pipelines import pipeline_run
-from mainspring.pipelines.attempt import Attempt, Workplace, describe_failure, late, outputs_of, prepare, show_folders
+from mainspring.db import driver_errors
+from mainspring.pipelines.attempt import (
+    Attempt,
+    Workplace,
+    describe_failure,
+    late,
+    prepare,
+    show_folders,
+)
 from mainspring.pipelines.board import TaskProgress
 from mainspring.pipelines.journal import CONTEXT, check_attempt
 from mainspring.pipelines.launchers import TaskExit
-from mainspring.pipelines.leases import LostLease, Presence, find_worker, is_alive
+from mainspring.pipelines.leases import LostLease, Presence, find_worker, forget_dead, is_alive
 from mainspring.pipelines.offers import OfferedTask, claim_next, has_offers
+from mainspring.pipelines.outcomes import Outcomes
+from mainspring.pipelines.patience import came_back
 from mainspring.pipelines.plan import DagPlan, TaskPlan
 from mainspring.pipelines.plans import Plans
 from mainspring.pipelines.records import PipelineRun, TaskRun, read_tasks
-from mainspring.pipelines.schedule import ReadyTask, retry_delay
-from mainspring.pipelines.values import Values
+from mainspring.pipelines.schedule import ReadyTask
 
 _IDLE_SECONDS = 0.2
+_WANTED = (
+    "SELECT id,state,owner FROM pipeline_run WHERE desired='RUNNING' AND state IN ('PENDING','RUNNING') ORDER BY id"
+)
 
 
 def run_worker(
@@ -41,26 +49,25 @@ def run_worker(
 ) -> None:
     """Work until told to stop: take queued runs with ``execute``, and otherwise tasks that are offered."""
     while not stopping.is_set():
-        run_id = next_queued_run(place)
-        if run_id is not None:
+        try:
+            run_id = next_queued_run(place)
+            if run_id is None:
+                help_out(place, stopping, on_progress)
+                continue
             with contextlib.suppress(Conflict):  # another worker was quicker
                 execute(run_id)
-            continue
-        help_out(place, stopping, on_progress)
+        except driver_errors() as error:
+            if not came_back(place.database, error):
+                raise
 
 
 def next_queued_run(place: Workplace) -> str | None:
-    """Return the oldest run that any worker may take, or None."""
-    query = (
-        sa.select(pipeline_run.c.id, pipeline_run.c.state, pipeline_run.c.owner)
-        .where(pipeline_run.c.desired == "RUNNING", pipeline_run.c.state.in_(("PENDING", "RUNNING")))
-        .order_by(pipeline_run.c.id)
-    )
-    with place.database.read() as connection:
-        for row in connection.execute(query).mappings().all():
-            owner = find_worker(connection, row["owner"]) if row["owner"] else None
-            if row["state"] == "PENDING" or not is_alive(owner, place.lease_clock):
-                return str(row["id"])
+    """Return the oldest run that any worker may take, or None: one whose engine hangs is free."""
+    place.watch.expel(place.database)
+    with place.database.session() as session:
+        for id, state, owner in session.rows(_WANTED):
+            if state == "PENDING" or not (owner and is_alive(find_worker(session, owner), place.lease_clock)):
+                return str(id)
     return None
 
 
@@ -70,8 +77,9 @@ def help_out(
     """Run offered tasks until there is nothing to do and a run waits for somebody, or until told to stop."""
     slots = max(1, place.max_parallel)
     with Presence(place.database, place.lease_clock, place.work_folder, slots=slots, times=place.times) as presence:
-        with place.database.write() as connection:
-            presence.register(connection)
+        with place.database.write_session() as session:
+            forget_dead(session, place.lease_clock)
+            presence.register(session)
         helper = _Helper(place, presence, on_progress)
         try:
             while not stopping.is_set():
@@ -79,7 +87,6 @@ def help_out(
                 if not helper.is_busy and next_queued_run(place) is not None:
                     return
         finally:
-            place.launcher.cancel_all()
             helper.give_up()
 
 
@@ -94,6 +101,7 @@ class _Helper:
         self._on_progress = on_progress
         self._running: dict[str, tuple[Attempt, PipelineRun]] = {}
         self._plans = Plans(place.blobs)
+        self._outcomes = Outcomes(place)
         self._checked = time.perf_counter()
 
     @property
@@ -115,29 +123,27 @@ class _Helper:
             self._check()
 
     def give_up(self) -> None:
-        """Hand tasks that were stopped here back to their engines."""
-        for attempt, _ in self._running.values():
-            try:
-                with self._place.database.write() as connection:
-                    check_attempt(connection, attempt.task)
-                    self._place.journal.lose_task(connection, attempt.task)
-            except LostLease:
-                continue
-        self._running.clear()
+        """Stop all tasks and hand them back to their engines; if that cannot be recorded, they find out themselves."""
+        self._place.launcher.cancel_all()
+        given_up, self._running = self._running, {}
+        for attempt, _ in given_up.values():
+            with contextlib.suppress(LostLease, *driver_errors()), self._place.database.write_session() as session:
+                check_attempt(session, attempt.task)
+                self._place.journal.lose_task(session, attempt.task)
 
     def _claim(self) -> bool:
-        with self._place.database.read() as connection:
-            if not has_offers(connection):
+        with self._place.database.session() as session:
+            if not has_offers(session):
                 return False
-        with self._place.database.write() as connection:
-            found = claim_next(connection)
+        with self._place.database.write_session() as session:
+            found = claim_next(session)
             if found is None:
                 return False
             run, task, offered = found
             ready = self._ready(run, task, offered)
-            context = lineage.put_context(connection, self._place.journal.clock, type=CONTEXT, name=run.id)
+            context = lineage.put_context(session, self._place.journal.clock, type=CONTEXT, name=run.id)
             task = self._place.journal.start_task(
-                connection, run, ready, task, context=context, owner=self._presence.id,
+                session, run, ready, task, context=context, owner=self._presence.id,
                 cache_key=offered.cache_key, cache=offered.cache,
             )  # fmt: skip
         self._tell(task)
@@ -179,28 +185,11 @@ class _Helper:
 
     def _record(self, attempt: Attempt, run: PipelineRun, ended: TaskExit) -> None:
         """Record how an attempt ended, unless it is not ours any more."""
-        task, journal = attempt.task, self._place.journal
-        took_ms = round((time.perf_counter() - attempt.started) * 1000)
-        result: Values | str = attempt.killed or ended.error
-        if not result:
-            try:
-                result = outputs_of(self._place, run, attempt.ready, task)
-            except (MainspringError, OSError, msgspec.DecodeError) as error:
-                result = describe_failure(error)
+        result = self._outcomes.read(run, attempt, ended)
         try:
-            with self._place.database.write() as connection:
-                check_attempt(connection, task)
-                if isinstance(result, Values):
-                    done = journal.finish_task(connection, run, task, result, took_ms=took_ms, usage=ended.usage)
-                elif ended.lost and not attempt.killed:
-                    done = journal.fail_task(connection, run, task, result, retries=True, counts=False)
-                else:
-                    delay = retry_delay(attempt.ready.retry, task.failures + 1)
-                    due_ms = None if delay is None else self._place.lease_clock.now_ms() + delay
-                    done = journal.fail_task(
-                        connection, run, task, result, retries=delay is not None, due_ms=due_ms,
-                        took_ms=took_ms, usage=ended.usage,
-                    )  # fmt: skip
+            with self._place.database.write_session() as session:
+                check_attempt(session, attempt.task)
+                done = self._outcomes.record(session, run, attempt, ended, result)
         except LostLease:
             return  # the run was canceled, or somebody else has the task by now: what it did here does not count
         self._tell(done)
@@ -208,14 +197,13 @@ class _Helper:
     def _check(self) -> None:
         """Stop tasks that are not ours any more, that took too long, or all when we may be taken for dead."""
         if self._presence.is_fenced:
-            self._place.launcher.cancel_all()
-            self._running.clear()
+            self.give_up()
             self._presence.renew()
         now = time.perf_counter()
-        with self._place.database.read() as connection:
+        with self._place.database.session() as session:
             for key, (attempt, _) in list(self._running.items()):
                 task = attempt.task
-                row = read_tasks(connection, task.run_id, [task.address])[0]
+                row = read_tasks(session, task.run_id, [task.address])[0]
                 if (row.state, row.owner, row.attempt) != ("RUNNING", task.owner, task.attempt):
                     attempt.killed = "It is not this worker's any more."
                     self._place.launcher.cancel(key)

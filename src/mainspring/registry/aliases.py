@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from mainspring.core import Clock, InvalidInput, NotFound, new_id
 from mainspring.db.tables import registry as tables
 from mainspring.lineage import record_event
-from mainspring.registry.models import get_model
+from mainspring.registry.models import delete_model, get_model
 from mainspring.registry.versions import ModelVersion, delete_version, get_version, latest_by_stage, latest_versions
 from mainspring.registry.webhooks import announce
 from mainspring.tracking import check_length, upsert
@@ -47,7 +47,8 @@ def set_alias(
 ) -> str | None:
     """Point an alias to a version, keep the move, and return the id of its event; None if it points there already."""
     _check_alias(alias)
-    model, wanted = get_model(connection, name), get_version(connection, name, version)
+    wanted = get_version(connection, name, version)
+    model = get_model(connection, name)
     before = model.aliases.get(alias)
     if before == wanted.version:
         return None
@@ -74,10 +75,22 @@ def remove_version(
         )  # fmt: skip
 
 
+def remove_model(connection: sa.Connection, clock: Clock, *, name: str, actor: str, reason: str) -> None:
+    """Remove a name with its versions; the history of its aliases says that they are gone too."""
+    aliases = get_model(connection, name).aliases
+    delete_model(connection, name)
+    for alias, version in aliases.items():
+        _record_move(
+            connection, clock, name=name, alias=alias, before=version, after=None, actor=actor, reason=reason,
+            cause=None,
+        )  # fmt: skip
+
+
 def delete_alias(
     connection: sa.Connection, clock: Clock, *, name: str, alias: str, actor: str, reason: str
 ) -> str | None:
     """Remove an alias, keep that it was, and return the id of the event; None if there was none."""
+    _check_length(alias)
     model = get_model(connection, name)
     before = model.aliases.get(alias)
     if before is None:
@@ -93,6 +106,7 @@ def delete_alias(
 
 def resolve_alias(connection: sa.Connection, name: str, alias: str) -> ModelVersion | None:
     """Return the version an alias points to, or None."""
+    _check_length(alias)
     table, model = tables.model_alias, tables.registered_model
     query = sa.select(table.c.version).join(model, model.c.id == table.c.model_id)
     version = connection.execute(query.where(model.c.name == name, table.c.alias == alias)).scalar()
@@ -156,6 +170,10 @@ def _record_move(
     return event
 
 
+def _check_length(alias: str) -> None:
+    check_length("Registered model alias name", alias, 255)
+
+
 def _check_alias(alias: str) -> None:
     if not _ALIAS.fullmatch(alias):
         raise InvalidInput(
@@ -166,4 +184,4 @@ def _check_alias(alias: str) -> None:
         raise InvalidInput("'latest' alias name (case insensitive) is reserved.")
     if _VERSION_LIKE.fullmatch(alias):
         raise InvalidInput(f"Version alias name '{alias[:100]}' is reserved.")
-    check_length("Registered model alias name", alias, 255)
+    _check_length(alias)

@@ -9,20 +9,19 @@ from pathlib import Path
 
 from mainspring.blobs import LocalBlobs, check_digest, digest_of_file, get_tree, read_tree
 from mainspring.core import Corrupt
-from mainspring.registry.versions import ModelVersion
 
 
-def materialise(blobs: LocalBlobs, version: ModelVersion, folder: Path) -> Path:
-    """Return ``folder/<digest>`` with a verified copy of the version's files, writing it if it is not there.
+def materialise(blobs: LocalBlobs, digest: str, folder: Path) -> Path:
+    """Return ``folder/<digest>`` with a verified copy of a model's files, writing it if it is not there.
 
     It appears whole or not at all. A copy that has been changed is set aside and written again from the store.
     """
-    target = folder / check_digest(version.digest)
-    if target.exists() and not _is_intact(blobs, version.digest, target):
+    target = folder / check_digest(digest)
+    if target.exists() and not _is_intact(blobs, digest, target):
         target.rename(target.with_name(f"{target.name}.changed-{os.urandom(4).hex()}"))
     if not target.exists():
-        _write(blobs, version.digest, target)
-        if not _is_intact(blobs, version.digest, target):
+        _write(blobs, digest, target)
+        if not _is_intact(blobs, digest, target):
             raise Corrupt(f"The model folder {target} cannot be written.", hint="Check the disk.")
     return target
 

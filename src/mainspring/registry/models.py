@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from mainspring.core import AlreadyExists, Clock, Conflict, InvalidInput, NotFound, new_id
+from mainspring.core import AlreadyExists, Clock, InvalidInput, NotFound, new_id
 from mainspring.db.tables import registry as tables
 from mainspring.registry.webhooks import announce
 from mainspring.tracking import (
@@ -17,6 +17,7 @@ from mainspring.tracking import (
     check_key,
     check_length,
     check_max_results,
+    check_orders,
     check_plain,
     compare,
     compare_tag,
@@ -29,7 +30,6 @@ from mainspring.tracking import (
 
 MAX_TAG_VALUE = 100_000
 MAX_DESCRIPTION = 100_000
-CHAMPION = "champion"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 _PROMPT_INTERNAL = (PROMPT_TAG, "_mlflow_prompt_type")
 _MODEL = tables.registered_model.c
@@ -119,9 +119,10 @@ def search_models(
         query = query.where(_condition(connection, comparison))
     if not any(comparison.kind == "tag" and comparison.key == PROMPT_TAG for comparison in comparisons):
         query = query.where(~_is_prompt(tables.registered_model_tag.c))
+    check_orders(order_by, {"timestamp": "last_updated_timestamp"})
     query = query.order_by(*(_order(clause) for clause in order_by), _MODEL.name)
     found = _load(connection, query.limit(limit + 1).offset(offset))
-    token = next_token(offset, limit, limit) if len(found) > limit else None
+    token = next_token(offset, limit, len(found))
     return ModelPage(models=found[:limit], next_page_token=token)
 
 
@@ -146,17 +147,8 @@ def rename_model(connection: sa.Connection, clock: Clock, name: str, new_name: s
 
 
 def delete_model(connection: sa.Connection, name: str) -> None:
-    """Remove a name with its versions; the lineage, the history of its aliases and the bytes stay.
-
-    Raises `Conflict` while a version is the champion: what is in production can be replaced, not deleted.
-    """
-    found = get_model(connection, name)
-    if CHAMPION in found.aliases:
-        raise Conflict(
-            f"Registered model {name} cannot be deleted: its version {found.aliases[CHAMPION]} is the @{CHAMPION}.",
-            hint="Remove the alias first.",
-        )
-    id = found.id
+    """Remove a name with its versions; the lineage, the history of its aliases and the bytes stay."""
+    id = get_model(connection, name).id
     for table in (tables.model_alias, tables.model_version_tag, tables.model_version, tables.registered_model_tag):
         connection.execute(sa.delete(table).where(table.c.model_id == id))
     connection.execute(sa.delete(tables.registered_model).where(_MODEL.id == id))

@@ -9,17 +9,18 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.blobs import LocalBlobs
-from mainspring.core import Clock, Conflict, InvalidInput, NotFound
+from mainspring.core import Clock, InvalidInput, NotFound
 from mainspring.db.tables import registry as tables
 from mainspring.lineage import add_edge, get_execution, put_artifact, record_event
 from mainspring.registry.formats import read_signature, warn_of_code
-from mainspring.registry.models import CHAMPION, MAX_DESCRIPTION, PROMPT_TAG, check_tag, get_model
+from mainspring.registry.models import MAX_DESCRIPTION, PROMPT_TAG, check_tag, get_model
 from mainspring.registry.sources import Claim, download_uri, empty_tree, find_source
 from mainspring.registry.webhooks import announce
 from mainspring.tracking import (
     Comparison,
     check_length,
     check_max_results,
+    check_orders,
     compare,
     compare_tag,
     get_run,
@@ -243,10 +244,11 @@ def search_versions(
         query = query.where(_condition(connection, comparison))
     if not any(comparison.kind == "tag" and comparison.key == PROMPT_TAG for comparison in comparisons):
         query = query.where(~_is_prompt())
+    check_orders(order_by)
     orders = [order_clause(clause, _ORDERS) for clause in order_by] or [_VERSION.updated_at.desc()]
     query = query.order_by(*orders, _MODEL.name, _VERSION.version.desc())
     found = _load(connection, query.limit(limit + 1).offset(offset))
-    token = next_token(offset, limit, limit) if len(found) > limit else None
+    token = next_token(offset, limit, len(found))
     return VersionPage(versions=found[:limit], next_page_token=token)
 
 
@@ -263,15 +265,8 @@ def update_version(
 
 
 def delete_version(connection: sa.Connection, clock: Clock, name: str, version: str) -> None:
-    """Remove a version that no alias points to; its number is not used again, its lineage and its bytes stay.
-
-    Raises `Conflict` for the champion: what is in production can be replaced, not deleted.
-    """
+    """Remove a version and what points to it; its number is not used again, its lineage and its bytes stay."""
     found = get_version(connection, name, version)
-    if CHAMPION in found.aliases:
-        raise Conflict(
-            f"Version {version} of {name} is the @{CHAMPION} and cannot be deleted.", hint="Move the alias first."
-        )
     model = get_model(connection, name).id
     for table in (tables.model_alias, tables.model_version_tag, tables.model_version):
         connection.execute(sa.delete(table).where(table.c.model_id == model, table.c.version == int(found.version)))

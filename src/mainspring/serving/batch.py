@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Clock, Conflict, InvalidInput, NotFound, new_id
+from mainspring.core import Clock, Conflict, Corrupt, InvalidInput, NotFound, new_id
 from mainspring.serving.checked import Checked
 from mainspring.serving.deployment import write_atomically
 from mainspring.serving.faults import BadRequest
@@ -31,6 +31,7 @@ from mainspring.serving.prediction_log import PredictionLog
 from mainspring.serving.recording import logged_inputs
 from mainspring.serving.records import PredictionRecord
 from mainspring.serving.rowfiles import kind_of, read_rows, write_rows
+from mainspring.serving.unsigned import take
 from mainspring.serving.validation import check_params, check_rows
 from mainspring.serving.wire import plain
 
@@ -153,19 +154,19 @@ def _check(plan: Plan, rows: Sequence[Row]) -> tuple[Checked | None, list[int], 
     """Check rows together, or one by one if something is wrong; return the good ones, their places, the problems."""
     params = check_params(plan, None)
     try:
-        return check_rows(plan, _as_given(plan, rows), params=params), list(range(len(rows))), {}
+        return _read(plan, rows, params), list(range(len(rows))), {}
     except BadRequest:
         pass
     good: list[int] = []
     problems: dict[int, str] = {}
     for index, row in enumerate(rows):
         try:
-            check_rows(plan, _as_given(plan, [row]), params=params)
+            _read(plan, [row], params)
             good.append(index)
         except BadRequest as error:
             problems[index] = "; ".join(error.problems)
     kept = [rows[index] for index in good]
-    return (check_rows(plan, _as_given(plan, kept), params=params) if kept else None), good, problems
+    return (_read(plan, kept, params) if kept else None), good, problems
 
 
 def _predict(
@@ -174,7 +175,10 @@ def _predict(
     """Predict the good rows; rows that make the model fail are found one by one and get a problem."""
     call = model.predict if method == PREDICT else model.methods[method]
     try:
-        return call(checked)
+        outputs = call(checked)
+        if any(array.ndim == 0 or len(array) != checked.rows for array in outputs.arrays):
+            raise Corrupt(f"The model answered {outputs.rows} rows to {checked.rows}.")
+        return outputs
     except Exception as error:  # noqa: BLE001 supervision point: a model may fail in any way
         if checked.rows == 1:
             found[good[0]] = f"the model failed: {type(error).__name__}"
@@ -184,7 +188,7 @@ def _predict(
     if not kept:
         return None
     arrays = tuple(np.concatenate(arrays) for arrays in zip(*(part.arrays for part in kept), strict=True))
-    return Outputs(kept[0].names, arrays, kept[0].is_frame)
+    return replace(kept[0], arrays=arrays)
 
 
 def _values(outputs: Outputs) -> Iterator[Any]:
@@ -201,6 +205,13 @@ def _inputs_of(row: Row, plan: Plan) -> Row:
     if not plan.columns:
         return row
     return {name: row[name] for name in plan.names if name in row}
+
+
+def _read(plan: Plan, rows: Sequence[Row], params: Mapping[str, object]) -> Checked:
+    """Check rows; a model without a signature gets them as a table."""
+    if plan.is_open:
+        return take(None, list(rows), "table")
+    return check_rows(plan, _as_given(plan, rows), params=params)
 
 
 def _as_given(plan: Plan, rows: Sequence[Row]) -> Sequence[Any]:

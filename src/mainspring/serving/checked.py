@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mainspring.serving.values import Values
 
 NO_PARAMS: Mapping[str, object] = {}
+Form: TypeAlias = Literal["table", "arrays", "array", "records"]
+"""What a model without a signature gets: a DataFrame, arrays by name, one array, or a list of objects."""
 
 
 class Checked:
@@ -21,7 +23,7 @@ class Checked:
     dimension is the rows.
     """
 
-    __slots__ = ("_columns", "matrix", "names", "notes", "params", "rows")
+    __slots__ = ("_columns", "form", "matrix", "names", "notes", "params", "rows")
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Checked:
         *,
         notes: Sequence[str] = (),
         params: Mapping[str, object] = NO_PARAMS,
+        form: Form | None = None,
     ) -> None:
         self.names = names
         self.rows = rows
@@ -41,6 +44,8 @@ class Checked:
         """What is odd about the request without being wrong: texts the model has not learned. For the log."""
         self.params = params
         """Parameters of the call; only requests with equal ones may share a batch."""
+        self.form = form
+        """What the model gets, where no signature says it."""
         self._columns = columns
 
     @property
@@ -63,8 +68,8 @@ class Checked:
         """Return some of the rows, to ask the model again for each request of a batch that failed."""
         if self.matrix is not None:
             return Checked(self.names, stop - start, matrix=self.matrix[start:stop], params=self.params)
-        columns = {name: values[start:stop] for name, values in self.columns.items()}
-        return Checked(self.names, stop - start, columns, params=self.params)
+        columns = {name: values if _is_single(values) else values[start:stop] for name, values in self.columns.items()}
+        return Checked(self.names, stop - start, columns, params=self.params, form=self.form)
 
     def __getitem__(self, name: str) -> Values:
         return self.columns[name]
@@ -83,16 +88,30 @@ def concatenate(parts: Sequence[Checked]) -> Checked:
     if len(matrices) == len(parts):
         return Checked(first.names, rows, matrix=np.concatenate(matrices), params=first.params)
     columns = {name: _join([part.columns[name] for part in parts]) for name in first.names}
-    return Checked(first.names, rows, columns, params=first.params)
+    return Checked(first.names, rows, columns, params=first.params, form=first.form)
 
 
 def can_join(first: Checked, other: Checked) -> bool:
     """Say whether two requests may share a batch: equal params, and tensors of equal size but for the rows."""
     if first.params != other.params:
         return False
+    if first.form is not None or other.form is not None:
+        return _is_like(first, other)
     if first.matrix is not None and other.matrix is not None:
         return bool(first.matrix.shape[1] == other.matrix.shape[1])
     return all(_shape(first.columns[name]) == _shape(other.columns[name]) for name in first.names)
+
+
+def _is_single(values: Values) -> bool:
+    return isinstance(values, np.ndarray) and values.ndim == 0
+
+
+def _is_like(first: Checked, other: Checked) -> bool:
+    """Say whether two arrays are of one type and size; of tables the types would depend on what shares the batch."""
+    if first.form != "array" or other.form != "array":
+        return False
+    one, two = np.asarray(first[first.names[0]]), np.asarray(other[other.names[0]])
+    return one.dtype == two.dtype and one.ndim == two.ndim > 0 and one.shape[1:] == two.shape[1:]
 
 
 def _join(parts: list[Values]) -> Values:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mainspring.core import Refused, Unavailable
+from mainspring.core import Foreign, Refused, Unavailable
 from mainspring.serving.mlmodel import data_path, read_mlmodel
 from mainspring.serving.models import LoadedModel
 from mainspring.serving.plan import Plan
@@ -69,7 +68,7 @@ def _native_lightgbm(source: Source) -> Converted:
     return Converted("lightgbm", "model.lgb", text, {}, section)
 
 
-def _to_onnx(model: Any, plan: Plan, name: str) -> Converted:  # noqa: ANN401 - any estimator
+def _to_onnx(model: Foreign, plan: Plan, name: str) -> Converted:  # any estimator
     try:
         # Late: only where models are converted, never where they are served.
         from skl2onnx import to_onnx

@@ -16,7 +16,7 @@ from mainspring.serving.batcher import BatchLimits, Job, Lane
 from mainspring.serving.calls import Call, KnownIds
 from mainspring.serving.deployment import ModelReference, read_deployment
 from mainspring.serving.explanations import Explanation
-from mainspring.serving.faults import Overloaded
+from mainspring.serving.faults import ModelFailed, Overloaded
 from mainspring.serving.labels import read_label_request
 from mainspring.serving.log import SegmentLog
 from mainspring.serving.metrics import Metrics
@@ -34,6 +34,9 @@ from mainspring.serving.wire import Answer, Headers, Parsed, Reply, usable_id
 
 _logger = logging.getLogger("mainspring.serving")
 RETRY_AFTER = (b"retry-after", b"1")
+_HINT = "The endpoint's log has the reason."
+_UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What the encoders raise for values that no protocol has a form for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,18 +247,8 @@ class Endpoint:
         if jobs[0].is_shadow:
             self._log_shadows(jobs)
             return
-        replies: list[Reply] = []
-        records: list[PredictionRecord] = []
-        for job in jobs:
-            if job.error is None:
-                try:
-                    replies.append(self._render(job))
-                    records.append(recording.answered(self.name, job))
-                    continue
-                except MainspringError as error:
-                    job.error = error
-            replies.append(job.call.wire.fault(job.error))
-            records.append(recording.refused(self.name, job.call, job.error))
+        done = [self._finish(job) for job in jobs]
+        replies, records = [reply for reply, _ in done], [record for _, record in done]
         try:
             self._append(records)
         except Unavailable as failure:
@@ -269,12 +262,30 @@ class Endpoint:
             if call.router is not None and call.router.has_mirrors and reply.status == 200:
                 self._shadows.add(call)
 
+    def _finish(self, job: Job) -> tuple[Reply, PredictionRecord]:
+        """Make the reply to a request and its record; whatever goes wrong, there is one."""
+        if job.error is None:
+            try:
+                return self._render(job), recording.answered(self.name, job)
+            except MainspringError as error:
+                job.error = error
+        try:
+            return job.call.wire.fault(job.error), recording.refused(self.name, job.call, job.error)
+        except Exception:  # supervision point: nobody waits for an answer that never comes
+            _logger.exception("record.failed")
+            job.call.given = None
+            return job.call.wire.fault(job.error), recording.refused(self.name, job.call, job.error)
+
     def _render(self, job: Job) -> Reply:
         call = job.call
         assert call.variant is not None
         assert call.parsed is not None
         assert job.outputs is not None
-        return call.wire.render(call.parsed, Answer(call.id, self.name, call.variant.model, job.outputs))
+        try:
+            return call.wire.render(call.parsed, Answer(call.id, self.name, call.variant.model, job.outputs))
+        except _UNWRITABLE as error:
+            _logger.exception("answer.unwritable", extra={"fields": {"model": call.variant.model.reference.name}})
+            raise ModelFailed("The model answered what cannot be sent.", hint=_HINT) from error
 
     def _reply(self, call: Call, reply: Reply) -> None:
         """Send a reply that says which request this was and what answered it."""

@@ -25,7 +25,10 @@ def read_flags(arguments: Sequence[str], environment: Mapping[str, str] | None =
     if flags.workers < 1:
         raise InvalidInput(f"{flags.workers} workers cannot serve.", hint="Pass --workers 1 or more.")
     if flags.workers > 1 and flags.management:
-        raise InvalidInput("Models are loaded in one process only.", hint="Pass --management or --workers, not both.")
+        raise InvalidInput(
+            "The management routes load models into one process: they are for a single worker.",
+            hint="Pass --management or --workers, not both; a new deployment file swaps versions in all workers.",
+        )
     if flags.timeout <= 0:
         raise InvalidInput(f"A timeout of {flags.timeout} s leaves no time.", hint="Pass --timeout 60.")
     model = flags.model or flags.model_dir or _mounted_model(flags.folder)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Refused
+from mainspring.core import Foreign, Refused
 
 _DEFAULT_LEFT = 2
 _MISSING_IS_NAN = 8
@@ -27,7 +27,7 @@ _OBJECTIVES = {
 }
 
 
-def to_lightgbm(model: Any) -> tuple[bytes, list[Any] | None]:  # noqa: ANN401 - a histogram boosting estimator
+def to_lightgbm(model: Foreign) -> tuple[bytes, list[Any] | None]:  # a histogram boosting estimator
     """Return the model's text form and, for a classifier, its classes."""
     if getattr(model, "_preprocessor", None) is not None:
         raise Refused("The model splits on categories, which its LightGBM form cannot hold.", hint="Serve it as it is.")

@@ -104,7 +104,5 @@ class SegmentLog:
 
 
 def _plain(value: object) -> object:
-    """Encode arrays as lists, and numpy's numbers as Python's."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise NotImplementedError(f"Objects of type {type(value).__name__} are not logged.")
+    """Encode arrays as lists, numpy's numbers as Python's, and what is neither by the name of its type."""
+    return value.tolist() if hasattr(value, "tolist") else f"<{type(value).__name__}>"

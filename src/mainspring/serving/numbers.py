@@ -34,6 +34,8 @@ class Numbers:
 
     def suits(self, plan: Plan) -> bool:
         """Say whether the matrix keeps every rule of a plan: nothing about it needs a closer look."""
+        if plan.is_open:
+            return False  # whole numbers stay whole there
         if plan.is_numeric:
             return self.matrix.shape[1] == len(plan.names) and fits(plan, self.matrix)
         return len(plan.tensors) == 1 and plan.tensors[0].dtype == "float64"

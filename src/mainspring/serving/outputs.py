@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,15 @@ class Outputs:
     arrays: tuple[NDArray[Any], ...]
     is_frame: bool = False
     """Whether the arrays are the columns of a table: MLflow's protocol answers these as records."""
+    is_named: bool = False
+    """Whether the model gave the names: MLflow's protocol answers these as an object of lists, even if it is one."""
+    keys: Mapping[str, tuple[Any, ...]] | None = None
+    """Of an array whose columns have names of their own (scores by class), those: rows are objects then."""
 
     @property
     def rows(self) -> int:
-        """The number of rows."""
-        return len(self.arrays[0])
+        """The number of rows; 0 for an answer that has none."""
+        return len(self.arrays[0]) if self.arrays[0].ndim else 0
 
     @property
     def primary(self) -> NDArray[Any]:
@@ -33,7 +37,8 @@ class Outputs:
 
     def slice(self, start: int, stop: int) -> Outputs:
         """Return the rows from ``start`` up to ``stop``: one request's share of a batch."""
-        return Outputs(self.names, tuple(array[start:stop] for array in self.arrays), self.is_frame)
+        arrays = tuple(array[start:stop] for array in self.arrays)
+        return Outputs(self.names, arrays, self.is_frame, self.is_named, self.keys)
 
 
 def single(array: NDArray[Any], name: str = PREDICT) -> Outputs:
@@ -47,4 +52,4 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
     if len(parts) == 1:
         return first
     arrays = tuple(np.concatenate(arrays) for arrays in zip(*(part.arrays for part in parts), strict=True))
-    return Outputs(first.names, arrays, first.is_frame)
+    return replace(first, arrays=arrays)

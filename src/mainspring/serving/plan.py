@@ -101,6 +101,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     params: tuple[Param, ...] = ()
     has_names: bool = True
     """Whether the model named its columns; else they are called by their place, "0", "1", …"""
+    is_open: bool = False
+    """Whether the model said nothing about its inputs: it gets whatever was sent (`mainspring.serving.unsigned`)."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -175,6 +177,11 @@ def matrix_plan(width: int | None, params: Iterable[Param] = ()) -> Plan:
     """Make the plan of a model that only knows how many numbers a row has, or not even that (any shape)."""
     shape = () if width is None else (-1, width)
     return tensor_plan([Tensor(name=INPUT, dtype="float64", shape=shape)], params)
+
+
+def open_plan() -> Plan:
+    """Make the plan of a model that takes whatever is sent."""
+    return Plan(tensors=(Tensor(name=INPUT, dtype="float64"),), is_open=True)
 
 
 def describe_inputs(plan: Plan) -> list[InputDescription]:

@@ -7,6 +7,7 @@ is read once, whatever a sealing job does meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,7 +62,7 @@ def read_tables(
         if file.start < end_ms and file.end > start_ms:
             yield from _sealed_tables(folder, file, start_ms, end_ms, columns)
     schema = plain_schema(columns) if columns else None
-    for part in _chunks(_live(folder, segments, PredictionRecord, start_ms, end_ms)):
+    for part in chunks(_live(folder, segments, PredictionRecord, start_ms, end_ms)):
         table = record_table(part, schema=schema)
         yield table.select([name for name in columns if name in table.schema.names]) if columns else table
 
@@ -222,14 +223,9 @@ def _lines(path: Path) -> list[bytes]:
     return [line for batch in whole_batches(path.read_bytes(), path) for line in bytes(batch).splitlines()]
 
 
-def _chunks(records: Iterator[R]) -> Iterator[list[R]]:
-    part: list[R] = []
-    for record in records:
-        part.append(record)
-        if len(part) == BATCH:
-            yield part
-            part = []
-    if part:
+def chunks(records: Iterator[R]) -> Iterator[list[R]]:
+    """Yield records in lists of at most `BATCH`."""
+    while part := list(islice(records, BATCH)):
         yield part
 
 

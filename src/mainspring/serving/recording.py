@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mainspring.core import MainspringError
+from mainspring.core import Json, MainspringError
 from mainspring.serving.batcher import Job
 from mainspring.serving.calls import Call
 from mainspring.serving.checked import Checked
@@ -85,7 +85,7 @@ def refused(endpoint: str, call: Call, error: MainspringError, *, shadow: bool =
     )
 
 
-def _sent_inputs(job: Job, plan: Plan) -> Any:  # noqa: ANN401 - raw JSON
+def _sent_inputs(job: Job, plan: Plan) -> Json:
     """Return the very text that was sent behind the columns' names, if it was numbers only and none is to be hidden."""
     given = job.call.given
     if given is None or not given.text or not plan.columns:
@@ -110,7 +110,8 @@ def _logged_outputs(outputs: Outputs | None) -> list[Any] | None:
     if outputs.is_frame and len(outputs.names) > 1:
         columns = [plain(array) for array in outputs.arrays]
         return [dict(zip(outputs.names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return plain(outputs.primary)
+    found = plain(outputs.primary)
+    return found if outputs.primary.ndim else [found]
 
 
 def _refused_inputs(call: Call) -> dict[str, Any] | None:
@@ -124,5 +125,6 @@ def _refused_inputs(call: Call) -> dict[str, Any] | None:
     return lists if len(_encode(lists)) <= MAX_REFUSED_INPUTS else None
 
 
-def _plain(values: Any) -> Sequence[Any]:  # noqa: ANN401 - lists and arrays
-    return plain(values) if isinstance(values, np.ndarray) else values
+def _plain(values: Json) -> Sequence[Any]:
+    found = plain(values) if isinstance(values, np.ndarray) else values
+    return found if isinstance(found, list | tuple) else [found]

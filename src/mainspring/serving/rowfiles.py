@@ -126,10 +126,10 @@ def _write_table(target: Path, kind: str, parts: Sequence[Path], dropped: str) -
     from pyarrow import csv
 
     nested = kind == "csv"
-    schemas = [pa.Table.from_pylist(_flat(_rows_of(path, dropped), nested)).schema for path in parts]
     try:
+        schemas = [pa.Table.from_pylist(_flat(_rows_of(path, dropped), nested)).schema for path in parts]
         schema = pa.unify_schemas(schemas, promote_options="permissive") if schemas else pa.schema([])
-    except pa.ArrowTypeError as error:
+    except (pa.ArrowTypeError, pa.ArrowInvalid, OverflowError) as error:
         raise InvalidInput(
             f"The columns have no common type: {error}.", hint="Write JSON lines: OUTPUT.jsonl"
         ) from error

@@ -27,6 +27,7 @@ def stack_columns(plan: Plan, given: Mapping[str, Values]) -> Mapping[str, Value
     values = list(given.values())
     if len(values) == 1 and not (tensor.shape[1:] == (1,) and _is_flat(values[0])):
         return {tensor.name: values[0]}
+    values = [one.reshape(-1) if isinstance(one, np.ndarray) and one.shape[1:] == (1,) else one for one in values]
     if len(tensor.shape) in (0, 2) and all(map(_is_flat, values)) and len({len(one) for one in values}) == 1:
         return {tensor.name: [list(row) for row in zip(*map(_plain, values), strict=True)]}
     return given

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mainspring.core import Corrupt
+from mainspring.core import Corrupt, Json
 
 _NUMBERS = {
     b"i": ">i1",
@@ -25,7 +25,7 @@ _CONSTANTS = {b"Z": None, b"T": True, b"F": False}
 _MAX_DEPTH = 64
 
 
-def read_ubjson(data: bytes) -> Any:  # noqa: ANN401 - a document
+def read_ubjson(data: bytes) -> Json:
     """Return the document; arrays of one type are numpy arrays. Raises `Corrupt` for anything else."""
     reader = _Reader(data)
     try:
@@ -50,7 +50,7 @@ class _Reader:
         self.place += size
         return found
 
-    def value(self, marker: bytes, depth: int) -> Any:  # noqa: ANN401 - a value of any type
+    def value(self, marker: bytes, depth: int) -> Json:
         """Read the value that a marker announces."""
         if depth > _MAX_DEPTH:
             raise ValueError("it is nested too deeply")
@@ -82,7 +82,7 @@ class _Reader:
         """Read a text."""
         return self.take(self.length()).decode()
 
-    def array(self, depth: int) -> Any:  # noqa: ANN401 - a list or a numpy array
+    def array(self, depth: int) -> Json:
         """Read an array: of one type and counted, counted, or up to its end."""
         marker = self.take(1)
         if marker == b"$":

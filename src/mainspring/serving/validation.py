@@ -136,6 +136,7 @@ def _check_columns(plan: Plan, columns: Columns, rows: int, rules: Rules, params
     matrix = None
     if plan.is_numeric and not _has_huge(plan, checked):
         matrix = np.column_stack([np.asarray(checked[name], dtype=np.float64) for name in plan.names])
+        matrix = _round_singles(plan, matrix)
     return Checked(plan.names, rows, checked, matrix, notes=notes, params=params)
 
 
@@ -180,7 +181,7 @@ def _to_matrix(plan: Plan, lists: list[Values], rows: int) -> NDArray[np.float64
     matrix = _convert(lists) if kinds <= _NUMBERS else None
     if matrix is None or matrix.shape != (len(lists), rows) or not fits(plan, matrix.T, kinds):
         return None
-    return np.ascontiguousarray(matrix.T)
+    return _round_singles(plan, np.ascontiguousarray(matrix.T))
 
 
 def _rows_to_matrix(plan: Plan, rows: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64] | None:
@@ -197,7 +198,7 @@ def _rows_to_matrix(plan: Plan, rows: Sequence[Any] | NDArray[Any]) -> NDArray[n
     matrix = _convert(rows) if kinds <= _NUMBERS else None
     if matrix is None or matrix.shape != (len(rows), len(plan.names)) or not fits(plan, matrix, kinds):
         return None
-    return matrix
+    return _round_singles(plan, matrix)
 
 
 def _by_place(plan: Plan, rows: Sequence[Any] | NDArray[Any]) -> Sequence[Any] | NDArray[Any]:
@@ -230,6 +231,13 @@ def fits(plan: Plan, matrix: NDArray[np.float64], kinds: Set[type] = frozenset({
         if (np.abs(whole) >= _WHOLE_LIMIT).any() or (kinds != {int} and (whole != np.floor(whole)).any()):
             return False
     return not plan.singles.size or not bool((np.abs(matrix[:, plan.singles]) > MAX_FLOAT).any())
+
+
+def _round_singles(plan: Plan, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give columns of single precision the values they have in it: 0.1 is 0.10000000149011612 to such a model."""
+    if plan.singles.size:
+        matrix[:, plan.singles] = matrix[:, plan.singles].astype(np.float32)
+    return matrix
 
 
 def _has_huge(plan: Plan, checked: Mapping[str, Values]) -> bool:

@@ -7,17 +7,20 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import MainspringError
+from mainspring.core import Foreign, MainspringError
+from mainspring.serving.checked import Form
 from mainspring.serving.faults import BadRequest, TooLarge, UnsupportedMedia, show
 from mainspring.serving.models import LoadedModel
 from mainspring.serving.outputs import Outputs
 from mainspring.serving.plan import Plan
+from mainspring.serving.unsigned import take
 from mainspring.serving.validation import STRICT, Checked, Columns, Rules, check, check_rows, rows_to_columns
 
 T = TypeVar("T")
@@ -45,11 +48,15 @@ class Given:
 
     columns: Columns | None = None
     rows: Sequence[Any] | NDArray[Any] = ()
+    form: Form | None = None
+    """What a model without a signature gets of it; none leaves it to the values."""
     text: bytes = b""
     """The numbers of the rows as they were sent, separated by commas, where there are only numbers: for the log."""
 
     def check(self, plan: Plan, rules: Rules, params: Mapping[str, object]) -> Checked:
         """Return what the model gets; raise `BadRequest` with everything that is wrong."""
+        if plan.is_open:
+            return take(self.columns, self.rows, self.form)
         if self.columns is None:
             return check_rows(plan, self.rows, rules, params)
         return check(plan, self.columns, len(next(iter(self.columns.values()), [])), rules, params)
@@ -68,6 +75,8 @@ class Given:
         if self.columns is None and len(self.rows) and isinstance(self.rows[0], dict):
             return self.rows[0].get(name)
         values = (self.to_columns(plan) or {}).get(name, [])
+        if isinstance(values, np.ndarray) and values.ndim == 0:
+            return values.item()
         return values[0] if len(values) else None
 
 
@@ -162,13 +171,26 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def plain(values: NDArray[Any]) -> list[Any]:
-    """Return an array's values as JSON knows them; bytes become base64 in the encoder, times ISO 8601."""
-    if values.dtype.kind == "O":
-        return [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values.tolist()]
-    if values.dtype.kind == "M":
-        return [str(value) for value in values]
-    found: list[Any] = values.tolist()
-    return found
+    """Return an array's values as JSON knows them; bytes become base64 in the encoder, times ISO 8601 as pandas has it.
+
+    An array without dimensions is one value.
+    """
+    kind = values.dtype.kind
+    found: list[Any] = (values.astype("datetime64[us]") if kind == "M" else values).tolist()
+    return [_plain_value(value) for value in found] if kind in "OM" and values.ndim else found
+
+
+def _plain_value(value: Foreign) -> object:  # whatever a model answers
+    """Return a value without anything of numpy or pandas in it."""
+    if isinstance(value, list | tuple):
+        return [_plain_value(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): _plain_value(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(np.asarray(value))
+    if isinstance(value, datetime):
+        return value.isoformat() if value == value else None  # noqa: PLR0124 - a time that is missing
+    return None if type(value).__name__ == "NAType" else value
 
 
 def usable_id(*candidates: str) -> str:

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Corrupt, Unavailable
+from mainspring.core import Corrupt, Foreign, Unavailable
 from mainspring.serving.ubjson import read_ubjson
 
 _VALUE, _MARGIN, _CONTRIBUTIONS = 0, 1, 2
@@ -158,7 +158,7 @@ def write_learner(learner: Mapping[str, Any]) -> bytes:
     return b'{"learner": %b, "version": [2, 1, 0]}' % _to_json(learner)
 
 
-def _to_json(value: Any) -> bytes:  # noqa: ANN401 - any part of a document
+def _to_json(value: Foreign) -> bytes:  # any part of a document
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise Corrupt("The XGBoost model is damaged: a number is not finite.")
@@ -232,7 +232,7 @@ def _check_tree(tree: dict[str, Any], features: int) -> None:
         raise ValueError(f"a tree splits on a feature beyond {features}")
 
 
-def _check_parents(parents: NDArray[np.int64], left: Any, right: Any, inner: Any) -> None:  # noqa: ANN401 - arrays
+def _check_parents(parents: NDArray[np.int64], left: Foreign, right: Foreign, inner: Foreign) -> None:  # arrays
     """Check the way up: the library walks it while it loads."""
     places = np.flatnonzero(inner)
     if parents[0] != _NO_PARENT or (parents[1:] < 0).any() or (parents[1:] >= len(parents)).any():
@@ -261,7 +261,7 @@ def _config(kind: int, rounds: int) -> bytes:
     ).encode()
 
 
-def _copy(result: Any, shape: Any, dimensions: int) -> NDArray[np.float32]:  # noqa: ANN401 - ctypes pointers
+def _copy(result: Foreign, shape: Foreign, dimensions: int) -> NDArray[np.float32]:  # ctypes pointers
     """Copy a result that the library will overwrite."""
     sizes: Sequence[int] = [shape[place] for place in range(dimensions)]
     if 0 in sizes:

@@ -46,7 +46,15 @@ if TYPE_CHECKING:
         search_experiments,
         set_experiment_tags,
     )
-    from mainspring.tracking.filters import Comparison, compare, compare_tag, order_clause, parse_filter, parse_order
+    from mainspring.tracking.filters import (
+        Comparison,
+        check_orders,
+        compare,
+        compare_tag,
+        order_clause,
+        parse_filter,
+        parse_order,
+    )
     from mainspring.tracking.inputs import DatasetInput, ModelLink, log_datasets, log_models
     from mainspring.tracking.locations import check_location, is_local, local_folder, proxied_path, root_location
     from mainspring.tracking.logged_models import (
@@ -80,6 +88,7 @@ if TYPE_CHECKING:
         find_run,
         get_run,
         log_batch,
+        log_param,
         restore_run,
         set_tags,
         update_run,
@@ -119,6 +128,7 @@ __all__ = [
     "check_location",
     "check_max_results",
     "check_model",
+    "check_orders",
     "check_path",
     "check_plain",
     "check_tags",
@@ -154,6 +164,7 @@ __all__ = [
     "log_model_metrics",
     "log_model_params",
     "log_models",
+    "log_param",
     "metric_bands",
     "metric_documents",
     "metric_history",

@@ -15,6 +15,10 @@ MAX_PARAM_VALUE = 6000
 MAX_RUN_TAG_VALUE = 8000
 MAX_EXPERIMENT_TAG_VALUE = 20_000
 MAX_EXPERIMENT_NAME = 500
+MAX_MODEL_VALUE = 32_768
+"""Of the params and tags of logged models: more than fits in what MLflow itself writes there."""
+
+_LENGTH_NAMES = {"metric": "Metric name", "param": "Param key"}
 
 
 def check_length(name: str, value: str, limit: int) -> str:
@@ -26,21 +30,21 @@ def check_length(name: str, value: str, limit: int) -> str:
     return value
 
 
-def check_key(kind: str, key: str) -> str:
-    """Return the key of a metric, param or tag if it is one."""
-    path = "name" if kind == "metric" else "key"
+def check_key(kind: str, key: str, *, within: str = "") -> str:
+    """Return the key of a metric, param or tag if it is one; ``within`` is where it is in a batch: ``tags[0]``."""
+    path = f"{within}." * bool(within) + ("name" if kind == "metric" else "key")
     if not key:
         raise InvalidInput(
             f"Missing value for required parameter '{path}'.",
             hint="See the API docs for more information about request parameters.",
         )
-    check_length(path, key, MAX_KEY)
+    check_length(_LENGTH_NAMES.get(kind, path), key, MAX_KEY)
     if not _KEY.fullmatch(key):
         raise InvalidInput(
             f"Invalid value {_shown(key)} for parameter '{path}' supplied: Names may only contain alphanumerics, "
             "underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/)."
         )
-    check_plain("key" if path == "key" else path, key)
+    check_plain(path, key)
     return key
 
 

@@ -118,7 +118,7 @@ def search_experiments(
         query = query.where(_condition(connection, comparison))
     orders = [order_clause(clause, _COLUMNS) for clause in order_by] or [table.c.created_at.desc()]
     found = _load(connection, query.order_by(*orders, table.c.id.desc()))
-    token = next_token(offset, limit, limit) if len(found) > limit else None
+    token = next_token(offset, limit, len(found))
     return ExperimentPage(experiments=found[:limit], next_page_token=token)
 
 

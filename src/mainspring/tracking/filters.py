@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ _KINDS = {
     **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attribute"),
     **dict.fromkeys(("dataset", "datasets"), "dataset"),
 }
+_KIND_NAMES = {"metric": "metric", "param": "parameter", "tag": "tag", "attribute": "attribute", "dataset": "dataset"}
+_SPACED_NAMES = ("run name",)
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<string>'(?:[^']|'')*')
@@ -66,13 +68,12 @@ def parse_filter(text: str) -> list[Comparison]:
     comparisons = []
     while True:
         comparisons.append(_take_comparison(tokens))
+        if tokens and not tokens[0].means("AND"):
+            raise _bad_clause(tokens[0].text, "Join comparisons with AND; OR is not there.")
+        while tokens and tokens[0].means("AND"):
+            tokens.pop(0)
         if not tokens:
             return comparisons
-        if not tokens.pop(0).means("AND") or not tokens:
-            raise InvalidInput(
-                f"Invalid clause(s) in filter string: {text[:200]!r}.",
-                hint="Join comparisons with AND; OR is not there.",
-            )
 
 
 def compare(
@@ -81,15 +82,14 @@ def compare(
     """Compare a column as the clause says."""
     operator, value = comparison.operator, comparison.value
     if operator not in (_NUMERIC if numeric else _TEXT):
-        raise InvalidInput(f"Invalid comparator '{operator}' for {comparison.kind} '{comparison.key}'.")
+        raise _bad_comparator(comparison.kind, comparison.key, operator, _NUMERIC if numeric else _TEXT)
     if operator.startswith("IS "):
         return column.is_(None) if operator == "IS NULL" else column.is_not(None)
     if operator in ("IN", "NOT IN"):
         values = list(value) if isinstance(value, tuple) else []
         return column.in_(values) if operator == "IN" else column.not_in(values)
     if numeric != isinstance(value, float):
-        wanted = "numeric" if numeric else "quoted string"
-        raise InvalidInput(f"Expected a {wanted} value for {comparison.kind} '{comparison.key}'. Got value {value!r}.")
+        raise _bad_value(comparison, numeric=numeric)
     if operator == "LIKE":
         return _like(connection, column, str(value))
     if operator == "ILIKE":
@@ -119,7 +119,7 @@ def compare_tag(
     if comparison.operator == "IS NOT NULL":
         return sa.exists().where(mine)
     if comparison.operator in ("IN", "NOT IN"):
-        raise InvalidInput(f"Invalid comparator '{comparison.operator}' for {comparison.kind} '{comparison.key}'.")
+        raise _bad_comparator(comparison.kind, comparison.key, comparison.operator, _TEXT)
     if absent_differs and comparison.operator == "!=":
         same = msgspec.structs.replace(comparison, operator="=")
         return ~sa.exists().where(mine, compare(connection, columns["value"], same, numeric=False))
@@ -130,22 +130,62 @@ def parse_order(clause: str) -> tuple[str, str, bool]:
     """Parse ``metrics.loss DESC`` into kind, key and whether it ascends."""
     match = re.fullmatch(r"\s*(.+?)(?:\s+(asc|desc))?\s*", clause[:1000], re.IGNORECASE | re.DOTALL)
     if match is None:
-        raise InvalidInput(f"Invalid order_by clause {clause[:200]!r}.", hint="Write for example: metrics.loss DESC")
-    kind, key = _read_identifier(match[1].strip())
-    if kind != "attribute" and key == match[1].strip().partition(".")[2].strip() and re.search(r"[\s,]", key):
-        raise InvalidInput(
-            f"Invalid order_by clause '{clause[:200]}'.",
-            hint="Only ASC or DESC follow; quote a key: metrics.`a b` DESC",
-        )
+        raise _bad_order(clause)
+    written = match[1].strip()
+    kind, key = _read_identifier(written)
+    is_quoted = not written.endswith(key)
+    if not is_quoted and re.search(r"[\s,]", key) and key.lower() not in _SPACED_NAMES:
+        if match[2] is None and len(key.split()) == 2 and "," not in key:
+            raise InvalidInput(
+                f"Invalid ordering key in order_by clause '{clause[:200]}'.",
+                hint="Only ASC or DESC follow; quote a key: metrics.`a b` DESC",
+            )
+        raise _bad_order(clause)
     return kind, key, (match[2] or "asc").lower() == "asc"
+
+
+def check_orders(clauses: Sequence[str], same: Mapping[str, str] | None = None) -> None:
+    """Refuse to order by the same thing twice, as MLflow's registry does; ``same`` maps a key to its other name."""
+    keys = [parse_order(clause)[1] for clause in clauses]
+    if len({(same or {}).get(key, key) for key in keys}) < len(keys):
+        raise InvalidInput(f"`order_by` contains duplicate fields: {list(clauses)!s:.500}")
 
 
 def order_clause(clause: str, columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
     """Turn an order clause on an attribute into SQL."""
     kind, key, ascends = parse_order(clause)
-    if kind != "attribute" or key not in columns:
-        raise InvalidInput(f"Invalid order_by key '{key}' specified.", hint="Valid keys are " + ", ".join(columns))
+    if kind != "attribute":
+        raise InvalidInput(f"Invalid order_by entity: {kind}")
+    if key not in columns:
+        known = ", ".join(columns)
+        raise InvalidInput(f"Invalid attribute key '{key[:100]}' specified.", hint=f"Valid keys are {known}")
     return columns[key].asc() if ascends else columns[key].desc()
+
+
+def _bad_clause(clause: str, hint: str = "Write for example: metrics.loss < 0.5") -> InvalidInput:
+    return InvalidInput(f"Invalid clause(s) in filter string: {clause[:200]!r}.", hint=hint)
+
+
+def _bad_order(clause: str) -> InvalidInput:
+    return InvalidInput(
+        f"Invalid order_by clause '{clause[:200]}'. Could not be parsed.", hint="Write for example: metrics.loss DESC"
+    )
+
+
+def _bad_list(expected: str) -> InvalidInput:
+    return InvalidInput(f"While parsing a list in the query, expected {expected}", hint="Write: IN ('a', 'b')")
+
+
+def _bad_comparator(kind: str, key: str, operator: str, known: tuple[str, ...]) -> InvalidInput:
+    return InvalidInput(f"Invalid comparator '{operator}' not one of {', '.join(known)} for {kind} '{key[:100]}'")
+
+
+def _bad_value(comparison: Comparison, *, numeric: bool) -> InvalidInput:
+    kind, value = _KIND_NAMES[comparison.kind], comparison.value
+    if numeric:
+        which = f"numeric attribute: {comparison.key[:100]}" if kind == "attribute" else kind
+        return InvalidInput(f"Expected numeric value type for {which}. Found {str(value)[:100]!r}")
+    return InvalidInput(f"Expected a quoted string value for {kind} (e.g. 'my-value'). Got value {value}")
 
 
 def _tokenize(text: str) -> Iterator[_Token]:
@@ -153,15 +193,14 @@ def _tokenize(text: str) -> Iterator[_Token]:
     while position < end:
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
-            raise InvalidInput(f"Invalid clause(s) in filter string: {text[position : position + 100]!r}.")
+            raise _bad_clause(text[position:])
         yield _Token(match.lastgroup, match[match.lastgroup])
         position = match.end()
 
 
 def _take_comparison(tokens: list[_Token]) -> Comparison:
     if len(tokens) < 3 or tokens[0].kind != "name":
-        found = " ".join(token.text for token in tokens[:3])
-        raise InvalidInput(f"Invalid comparison clause {found[:200]!r}.", hint="Write for example: metrics.loss < 0.5")
+        raise _bad_clause(" ".join(token.text for token in tokens[:3]))
     kind, key = _read_identifier(tokens.pop(0).text)
     operator = _take_operator(tokens)
     value = None if operator.startswith("IS ") else _take_value(tokens, operator)
@@ -173,7 +212,7 @@ def _check_operator(kind: str, key: str, operator: str) -> None:
     if operator.startswith("IS ") and kind not in ("param", "tag"):
         raise InvalidInput(f"IS NULL / IS NOT NULL is only supported for tags and params, not for {kind} '{key}'.")
     if operator in ("IN", "NOT IN") and kind not in ("attribute", "dataset"):
-        raise InvalidInput(f"Invalid comparator '{operator}' for {kind} '{key}'.", hint="Only for attributes.")
+        raise _bad_comparator(kind, key, operator, _TEXT[:4])
 
 
 def _take_operator(tokens: list[_Token]) -> str:
@@ -194,7 +233,7 @@ def _take_operator(tokens: list[_Token]) -> str:
 
 def _take_value(tokens: list[_Token], operator: str) -> str | float | tuple[str, ...]:
     if not tokens:
-        raise InvalidInput(f"Invalid comparison clause: nothing to compare with after {operator}.")
+        raise _bad_clause(operator, "There is nothing to compare with.")
     if operator in ("IN", "NOT IN"):
         return _take_list(tokens)
     token = tokens.pop(0)
@@ -207,8 +246,15 @@ def _take_value(tokens: list[_Token], operator: str) -> str | float | tuple[str,
 def _take_list(tokens: list[_Token]) -> tuple[str, ...]:
     values: list[str] = []
     if not tokens.pop(0).means("("):
-        raise InvalidInput("Expected a list of quoted strings in parentheses.", hint="Write: IN ('a', 'b')")
+        raise _bad_clause("IN", "Write: IN ('a', 'b')")
+    if tokens and tokens[0].means(")"):
+        raise _bad_list("a non-empty list of string values, but got empty list")
     while tokens:
+        if tokens[0].means(","):
+            raise _bad_list("a non-empty list of string values, but got ill-formed list.")
+        if tokens[0].kind != "string" and not tokens[0].text.startswith('"'):
+            found = tokens[0].text[:100]
+            raise _bad_list(f"string value, punctuation, or whitespace, but got different type in list: {found}")
         values.append(_unquote_value(tokens.pop(0)))
         mark = tokens.pop(0) if tokens else None
         if mark is not None and mark.means(",") and tokens and tokens[0].means(")"):  # Python's tuple of one
@@ -217,7 +263,7 @@ def _take_list(tokens: list[_Token]) -> tuple[str, ...]:
             return tuple(values)
         if mark is None or not mark.means(","):
             break
-    raise InvalidInput("A list in the filter is not closed.", hint="Write: IN ('a', 'b')")
+    raise _bad_clause("IN", "The list is not closed.")
 
 
 def _unquote_value(token: _Token) -> str:
@@ -226,7 +272,12 @@ def _unquote_value(token: _Token) -> str:
         return text[1:-1].replace("''", "'")
     if token.kind == "name" and len(text) > 1 and text[0] == '"' == text[-1]:
         return text[1:-1]
-    raise InvalidInput(f"Expected a quoted string value. Got value {text[:100]}", hint="Use single quotes: 'value'")
+    if text.lower() in ("true", "false"):
+        raise _bad_clause(text)
+    raise InvalidInput(
+        "Parameter value is either not quoted or unidentified quote types used for string value "
+        f"{text[:100]}. Use either single or double quotes."
+    )
 
 
 def _read_identifier(text: str) -> tuple[str, str]:
@@ -235,9 +286,7 @@ def _read_identifier(text: str) -> tuple[str, str]:
         return "attribute", _unquote_key(text)
     kind = _KINDS.get(prefix.strip())
     if kind is None:
-        raise InvalidInput(
-            f"Invalid entity type '{prefix[:100]}'.", hint="Use metrics, params, tags, attributes, datasets."
-        )
+        raise InvalidInput(f"Invalid entity type '{prefix[:100]}'. Valid values are {list(_KIND_NAMES.values())}")
     return kind, _unquote_key(key.strip())
 
 

@@ -56,7 +56,7 @@ def log_datasets(
     for dataset in datasets:
         described = {name: getattr(dataset, name) for name in _LIMITS}
         for name, limit in _LIMITS.items():
-            check_length(f"Dataset {name}", described[name] or "", limit)
+            check_length(name, described[name] or "", limit)
         if not dataset.name or not dataset.digest:
             raise InvalidInput("Dataset name and digest must not be empty.")
         for name, value in dataset.tags.items():

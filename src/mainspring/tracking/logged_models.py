@@ -16,9 +16,10 @@ from mainspring.tracking.experiments import experiment_numbers, get_active_exper
 from mainspring.tracking.filters import Comparison, compare, compare_tag, parse_filter, parse_order
 from mainspring.tracking.metrics import Metric
 from mainspring.tracking.paging import check_max_results, next_token, read_offset
-from mainspring.tracking.runs import Param, find_run
+from mainspring.tracking.runs import Param
 from mainspring.tracking.upserts import upsert
 
+MAX_RESULTS = 50_000
 _BAD_NAME_MARKS = ("/", ":", ".", "%", '"', "'")
 PENDING, READY, FAILED = "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
 _MODEL, _METRIC = tables.logged_model.c, tables.logged_model_metric.c
@@ -81,10 +82,9 @@ def create_logged_model(
     params: Sequence[Param] = (),
     tags: Mapping[str, str] | None = None,
 ) -> LoggedModel:
-    """Make a model whose artifacts are about to be uploaded."""
+    """Make a model whose artifacts are about to be uploaded; its run may be one this server does not know."""
     experiment = get_active_experiment(connection, experiment_id)
-    if source_run_id:
-        find_run(connection, source_run_id, stage=None)
+    source = checks.check_length("Source run ID", source_run_id or "", 32)
     id = "m-" + new_hex_id()
     if any(mark in name for mark in _BAD_NAME_MARKS):
         raise InvalidInput(
@@ -95,7 +95,7 @@ def create_logged_model(
     connection.execute(
         sa.insert(tables.logged_model).values(
             id=id, experiment_id=int(experiment.id), name=checks.check_length("Model name", name, 250),
-            model_type=checks.check_length("Model type", model_type, 250), source_run_id=source_run_id or None,
+            model_type=checks.check_length("Model type", model_type, 250), source_run_id=source or None,
             artifact_uri=f"{experiment.artifact_location}/models/{id}/artifacts", status=PENDING,
             lifecycle_stage="active", created_at=now, updated_at=now,
         )
@@ -130,7 +130,7 @@ def delete_logged_model(connection: sa.Connection, clock: Clock, id: str) -> Non
 
 def set_model_tags(connection: sa.Connection, clock: Clock, id: str, tags: Mapping[str, str]) -> None:
     """Set tags of a logged model."""
-    checks.check_tags(tags, limit=checks.MAX_RUN_TAG_VALUE)
+    checks.check_tags(tags, limit=checks.MAX_MODEL_VALUE)
     get_logged_model(connection, id)
     rows = [{"model_id": id, "key": key, "value": value} for key, value in tags.items()]
     upsert(connection, tables.logged_model_tag, rows, keys=("model_id", "key"), update=("value",))
@@ -150,7 +150,7 @@ def log_model_params(connection: sa.Connection, id: str, params: Sequence[Param]
     found = {param.key: param.value for param in get_logged_model(connection, id).params}
     for param in params:
         checks.check_key("param", param.key)
-        checks.check_length("Param value", param.value, checks.MAX_PARAM_VALUE)
+        checks.check_length("Param value", param.value, checks.MAX_MODEL_VALUE)
         if found.setdefault(param.key, param.value) != param.value:
             raise Conflict(f"Changing param values is not allowed. Param with key='{param.key}' was already logged.")
     rows = [{"model_id": id, "key": param.key, "value": param.value} for param in params]
@@ -186,19 +186,35 @@ def search_logged_models(
 
     With ``datasets``, metrics count only where they were measured on one of them.
     """
-    limit, offset = check_max_results(max_results, 1000), read_offset(page_token)
+    limit, offset = check_max_results(max_results, MAX_RESULTS), read_offset(page_token)
     numbers = experiment_numbers(experiment_ids)
     query = sa.select(tables.logged_model).where(_MODEL.experiment_id.in_(numbers), _MODEL.lifecycle_stage == "active")
-    comparisons = parse_filter(filter)
-    for comparison in comparisons:
-        query = query.where(_condition(connection, comparison, datasets))
+    comparisons, conditions = _conditions(connection, filter, datasets)
+    query = query.where(*conditions)
     if datasets and not any(comparison.kind == "metric" for comparison in comparisons):
         query = query.where(sa.exists().where(_METRIC.model_id == _MODEL.id, _measured_on(datasets)))
     for order in order_by:
         query = query.order_by(_order(order))
     found = _load(connection, query.order_by(_MODEL.created_at.desc(), _MODEL.id).limit(limit + 1).offset(offset))
-    token = next_token(offset, limit, limit) if len(found) > limit else None
+    token = next_token(offset, limit, len(found))
     return LoggedModelPage(models=found[:limit], next_page_token=token)
+
+
+def _conditions(
+    connection: sa.Connection, filter: str, datasets: Sequence[DatasetName]
+) -> tuple[list[Comparison], list[sa.ColumnElement[bool]]]:
+    """Parse a filter; what is wrong with it is told in the words MLflow has for logged models."""
+    try:
+        comparisons = parse_filter(filter)
+        return comparisons, [_condition(connection, comparison, datasets) for comparison in comparisons]
+    except InvalidInput as error:
+        if error.message.startswith("Invalid clause(s)"):
+            raise InvalidInput(
+                f"Invalid filter string: {filter[:200]!r}. Expected a list of comparisons separated by 'AND' (e.g. "
+                "'metrics.loss > 0.1 AND params.lr = 0.01')."
+            ) from error
+        text = error.message.replace("Invalid comparator", "Invalid comparison operator")
+        raise InvalidInput(text, hint=error.hint) from error
 
 
 def _measured_on(datasets: Sequence[DatasetName]) -> sa.ColumnElement[bool]:
@@ -231,7 +247,7 @@ def _condition(
 
 def _order(order: ModelOrder) -> sa.ColumnElement[Any]:
     """Order by an attribute, or by the latest value of a metric; models without it come last."""
-    kind, key, _ = parse_order(order.field)
+    kind, key, _ = parse_order(order.field) if order.field else ("attribute", "", True)
     columns = {**_TEXTS, **_NUMBERS}
     if kind == "attribute" and key in columns:
         column: sa.ColumnElement[Any] = columns[key]

@@ -153,8 +153,8 @@ def history_rows(
 
 
 def clamp(value: float) -> float:
-    """Return the value as it is stored: infinities become the largest finite number."""
-    return math.copysign(MAX_VALUE, value) if math.isinf(value) else value
+    """Return the value as it is stored: infinities become the largest finite number, and there is one zero."""
+    return math.copysign(MAX_VALUE, value) if math.isinf(value) else value + 0.0
 
 
 def stored_value(value: float) -> float:

@@ -28,8 +28,11 @@ def read_offset(page_token: str | None) -> int:
 
 
 def next_token(offset: int, limit: int, found: int) -> str | None:
-    """Return the token of the page after this one, or None if this was the last."""
-    if found < limit:
+    """Return the token of the page after this one; None if no more than ``limit`` were found where one more was asked.
+
+    So a last page that is full has no token, and nobody asks for an empty one.
+    """
+    if found <= limit:
         return None
     return base64.b64encode(msgspec.json.encode(_Token(offset + limit))).decode()
 

@@ -182,26 +182,41 @@ def log_batch(
     """Log metrics, params and tags to a run, all or nothing."""
     session = session_of(connection)
     key = find_run(session, id)
-    log_params(session, key, id, params)
+    changed = _write_params(session, key, params)
+    if changed:
+        raise InvalidInput(
+            f"Changing param values is not allowed. Params were already logged='{_describe(changed)}' for run "
+            f"ID='{id}'."
+        )
     log_metrics(session, key.number, metrics)
     if tags:
         _set_tags(session, key, tags)
 
 
-def log_params(connection: sa.Connection | Session, key: RunKey, id: str, params: Sequence[Param]) -> None:
-    """Record params; the same value again is fine, another one raises `InvalidInput`."""
-    if not params:
-        return
+def log_param(connection: sa.Connection | Session, id: str, param: Param) -> None:
+    """Record one param of a run; the same value again is fine, another one raises `InvalidInput`."""
     session = session_of(connection)
+    for key, old, new in _write_params(session, find_run(session, id), [param]):
+        raise InvalidInput(
+            f"Changing param values is not allowed. Param with key='{key}' was already logged with value='{old}' for "
+            f"run ID='{id}'. Attempted logging new value '{new}'."
+        )
+
+
+def _write_params(session: Session, key: RunKey, params: Sequence[Param]) -> list[tuple[str, str, str]]:
+    """Record params that are new; return the key, the value that is there and the one wanted where they differ."""
+    if not params:
+        return []
     wanted = _check_params(params)
     session.run_many(_WRITE_PARAM, [(key.number, name, value) for name, value in sorted(wanted.items())])
     statement = f"SELECT key, value FROM param WHERE run = ? AND key IN ({marks(list(wanted))})"  # noqa: S608 - marks
-    for name, value in session.rows(statement, (key.number, *wanted)):
-        if value != wanted[name]:
-            raise InvalidInput(
-                f"Changing param values is not allowed. Param with key='{name}' was already logged with "
-                f"value='{value}' for run ID='{id}'. Attempted logging new value '{wanted[name]}'."
-            )
+    kept = session.rows(statement, (key.number, *wanted))
+    return [(name, value, wanted[name]) for name, value in kept if value != wanted[name]]
+
+
+def _describe(changed: Iterable[tuple[str, str, str]]) -> str:
+    """Say as MLflow does which params were to be changed."""
+    return str([{"key": key, "old_value": old, "new_value": new} for key, old, new in changed])
 
 
 def set_tags(connection: sa.Connection | Session, id: str, tags: Mapping[str, str]) -> None:
@@ -236,6 +251,8 @@ def _find_active_experiment(session: Session, id: str) -> tuple[int, str]:
     is_number = id.isascii() and id.isdigit() and len(id) < 19
     statement = "SELECT id, artifact_location, lifecycle_stage FROM experiment WHERE id = ?"
     row = session.row(statement, (int(id),)) if is_number else None
+    if row is None and not (id.isascii() and id.isdigit()):
+        raise InvalidInput(f"Invalid experiment ID '{id[:100]}'. Experiment ID must be a valid integer.")
     if row is None:
         raise NotFound(f"No Experiment with id={id[:100]} exists")
     if row[2] != "active":
@@ -248,7 +265,7 @@ def _check_params(params: Iterable[Param]) -> dict[str, str]:
     wanted: dict[str, str] = {}
     for param in params:
         checks.check_key("param", param.key)
-        checks.check_length("value", param.value, checks.MAX_PARAM_VALUE)
+        checks.check_length("Param value", param.value, checks.MAX_PARAM_VALUE)
         if param.key in wanted:
             raise InvalidInput(
                 f"Duplicate parameter keys have been submitted: ['{param.key}'].",
@@ -266,7 +283,7 @@ def _set_tags(session: Session, key: RunKey, tags: Mapping[str, str]) -> None:
 
 
 def _write_tags(session: Session, number: int, tags: Mapping[str, str]) -> None:
-    checks.check_tags(tags, limit=checks.MAX_RUN_TAG_VALUE)
+    tags = checks.check_tags(tags, limit=checks.MAX_RUN_TAG_VALUE)
     session.run_many(_WRITE_TAG, [(number, key, value) for key, value in sorted(tags.items())])
 
 

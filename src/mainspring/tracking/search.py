@@ -84,10 +84,10 @@ def search_numbers(
     query = _matching(connection, experiment_ids, filter, view)
     orders = [parse_order(clause) for clause in order_by]
     if orders and orders[0][0] == "metric":
-        found = _find_by_metric(connection, query, orders, limit, offset)
+        found = _find_by_metric(connection, query, orders, limit + 1, offset)
     else:
-        found = _find(connection, _order(query, orders), limit, offset)
-    return NumberPage(numbers=found, next_page_token=next_token(offset, limit, len(found)))
+        found = _find(connection, _order(query, orders), limit + 1, offset)
+    return NumberPage(numbers=found[:limit], next_page_token=next_token(offset, limit, len(found)))
 
 
 def _matching(connection: sa.Connection, experiment_ids: Sequence[str], filter: str, view: str) -> sa.Select[Any]:

@@ -143,6 +143,18 @@ def test_a_root_that_is_the_proxys_own_address(launch: Any, tmp_path: Path) -> N
         assert listed["files"] == [{"path": "a.txt", "is_dir": False, "file_size": 1}]
 
 
+def test_the_operator_says_which_sources_versions_may_have(kind: str, launch: Any, tmp_path: Path, name: str) -> None:
+    rule = {"MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^mlflow-artifacts:/.*$"}
+    with launch(kind, tmp_path, **rule) as server:
+        server.call("POST", "registered-models/create", {"name": name})
+        status, answer = server.call("POST", "model-versions/create", {"name": name, "source": "s3://path/to/model"})
+        assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+        assert "Invalid model version source: 's3://path/to/model'." in answer["message"]
+        run = server.call("POST", "runs/create", {"experiment_id": "0"})[1]["run"]["info"]
+        source = {"source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+        assert server.call("POST", "model-versions/create", {"name": name, **source})[0] == 200
+
+
 def test_reset_empties_the_store_and_needs_the_variable(launch: Any, tmp_path: Path) -> None:
     with launch("mainspring", tmp_path) as server:
         server.call("POST", "experiments/create", {"name": "x"})

@@ -54,6 +54,43 @@ BAD = [
     ("POST", "runs/set-tag", {"run_id": "RUN", "value": "v"}, "Missing value for required parameter 'key'"),
     ("POST", "runs/log-batch", {"run_id": "RUN", "metrics": "foo"}, "Invalid value \"foo\" for parameter 'metrics' supplied"),
     ("POST", "runs/log-batch", {"run_id": "RUN", "metrics": [{"key": "mae", "value": 2.5}]}, "Missing value for required parameter 'metrics[0].timestamp'"),
+    ("POST", "runs/log-batch", {"run_id": "RUN", "metrics": [{"key": "a", "value": 1, "timestamp": 1}, {"key": "../b", "value": 1, "timestamp": 1}]},
+     "for parameter 'metrics[1].name' supplied"),
+    ("POST", "runs/log-batch", {"run_id": "RUN", "params": [{"key": "a", "value": "1"}, {"key": "b$", "value": "1"}]}, "for parameter 'params[1].key' supplied"),
+    ("POST", "runs/log-batch", {"run_id": "RUN", "tags": [{"key": "k" * 251, "value": "1"}]}, "'tags[0].key' exceeds the maximum length of 250 characters"),
+    ("POST", "runs/log-batch", {"run_id": "RUN", "params": [{"key": "k" * 251, "value": "1"}]}, "'Param key' exceeds the maximum length of 250 characters"),
+    ("POST", "runs/log-metric", {"run_id": "RUN", "key": "k" * 251, "value": 1, "timestamp": 1}, "'Metric name' exceeds the maximum length of 250 characters"),
+    ("POST", "runs/log-metric", {"run_id": "RUN", "key": "k", "value": 1, "timestamp": 1, "dataset_name": "d"},
+     "Both dataset_name and dataset_digest must be provided"),
+    ("POST", "runs/log-batch", {"run_id": "RUN", "params": [{"key": "z", "value": "1"}, {"key": "z", "value": "2"}]},
+     "Duplicate parameter keys have been submitted: ['z']."),
+    ("POST", "runs/log-batch", {"run_id": "bad id!"}, "Invalid value \"bad id!\" for parameter 'run_id' supplied"),
+    ("POST", "runs/log-inputs", {"run_id": "bad id!", "datasets": []}, "Invalid value \"bad id!\" for parameter 'run_id' supplied"),
+    ("POST", "runs/log-inputs", {"run_id": "RUN", "datasets": [{"dataset": {"name": "x" * 501, "digest": "d", "source_type": "l", "source": "s"}}]},
+     "'name' exceeds the maximum length of 500 characters"),
+    ("POST", "runs/outputs", {"run_id": "RUN"}, "Missing value for required parameter 'models'"),
+    ("POST", "runs/create", {"experiment_id": "abc"}, "Invalid experiment ID 'abc'. Experiment ID must be a valid integer."),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "metrics.a"}, "Invalid clause(s) in filter string: 'metrics.a'"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "name = 'a' OR name = 'b'"}, "Invalid clause(s) in filter string: 'OR'"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "metrics.a = 'x'"}, "Expected numeric value type for metric. Found 'x'"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "start_time = 'x'"},
+     "Expected numeric value type for numeric attribute: start_time. Found 'x'"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "params.a = 1"}, "Expected a quoted string value for parameter"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "status = FINISHED"},
+     "Parameter value is either not quoted or unidentified quote types used for string value FINISHED"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "run_id IN ()"},
+     "While parsing a list in the query, expected a non-empty list of string values, but got empty list"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "filter": "foo.bar = 'x'"}, "Invalid entity type 'foo'. Valid values are ['metric', "),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "order_by": ["metrics.a FOO"]}, "Invalid ordering key in order_by clause"),
+    ("POST", "runs/search", {"experiment_ids": ["0"], "max_results": 5, "order_by": ["start_time desc asc"]}, "Could not be parsed."),
+    ("POST", "logged-models/search", {"experiment_ids": ["0"], "filter": "Foo"}, "Invalid filter string: 'Foo'. Expected a list of comparisons"),
+    ("POST", "logged-models/search", {"experiment_ids": ["0"], "filter": "name > 'x'"}, "Invalid comparison operator"),
+    ("POST", "logged-models/search", {"experiment_ids": ["0"], "order_by": [{"field_name": ""}]}, "Invalid order by field name: "),
+    ("GET", "registered-models/search?order_by=name%20DESC%20blah", None, "Invalid order_by clause 'name DESC blah'"),
+    ("GET", "registered-models/alias?name=x&alias=" + "a" * 256, None, "'Registered model alias name' exceeds the maximum length of 255 characters"),
+    ("GET", "model-versions/search?filter=evilhax%20%3D%20true", None, "Invalid clause(s) in filter string"),
+    ("GET", "model-versions/search?filter=run_id%20IN%20(%2C)", None, "expected a non-empty list of string values, but got ill-formed list"),
+    ("GET", "model-versions/search?order_by=run_id", None, "Invalid attribute key 'run_id' specified"),
     ("POST", "runs/log-inputs", {"datasets": []}, "Missing value for required parameter 'run_id'"),
     ("POST", "runs/log-model", {"run_id": "RUN", "model_json": "{"}, "Malformed model info"),
     ("POST", "runs/log-model", {"run_id": "RUN", "model_json": '{"flavors": {}}'}, "Model json is missing mandatory fields"),
@@ -126,6 +163,14 @@ def test_bad_request(server: Any, run: dict[str, Any], method: str, path: str, b
     assert message in answer["message"]
 
 
+def test_a_file_on_another_host_is_the_servers_error(server: Any, run: dict[str, Any]) -> None:
+    server.call("POST", "registered-models/create", {"name": "wire-model"})
+    body = {"name": "wire-model", "source": "file://123.456.789.123/path/to/source", "run_id": run["run_id"]}
+    status, answer = server.call("POST", "model-versions/create", body)
+    assert (status, answer["error_code"]) == (500, "INTERNAL_ERROR")
+    assert "is not a valid remote uri" in answer["message"]
+
+
 MISSING = [
     ("GET", "experiments/get?experiment_id=99999", None, "No Experiment with id=99999 exists"),
     ("GET", "experiments/get-by-name?experiment_name=nope", None, "Could not find experiment with name 'nope'"),
@@ -166,6 +211,77 @@ def test_numbers_come_as_numbers_and_nothing_as_nothing(server: Any, run: dict[s
     version = server.call("POST", "model-versions/create", source)[1]["model_version"]
     assert (version["version"], version["current_stage"], version["status"]) == ("1", "None", "READY")
     assert (version["description"], version["run_link"], "tags" in version) == ("", "", False)
+
+
+def test_params_do_not_change_and_each_way_to_log_says_so(server: Any) -> None:
+    run = server.call("POST", "runs/create", {"experiment_id": "0"})[1]["run"]["info"]["run_id"]
+    params = [{"key": "a", "value": "1"}, {"key": "b", "value": "1"}]
+    assert server.call("POST", "runs/log-batch", {"run_id": run, "params": params})[0] == 200
+    params = [{"key": "a", "value": "2"}, {"key": "c", "value": "1"}]
+    metrics = [{"key": "m", "value": 1, "timestamp": 1}]
+    status, answer = server.call("POST", "runs/log-batch", {"run_id": run, "params": params, "metrics": metrics})
+    assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    changed = "[{'key': 'a', 'old_value': '1', 'new_value': '2'}]"
+    assert answer["message"] == (
+        f"Changing param values is not allowed. Params were already logged='{changed}' for run ID='{run}'."
+    )
+    status, answer = server.call("POST", "runs/log-parameter", {"run_id": run, "key": "b", "value": "2"})
+    assert (status, answer["message"]) == (
+        400,
+        "Changing param values is not allowed. Param with key='b' was already logged with value='1' for run "
+        f"ID='{run}'. Attempted logging new value '2'.",
+    )
+    data = server.call("GET", f"runs/get?run_id={run}")[1]["run"]["data"]
+    assert ({pair["key"] for pair in data["params"]}, "metrics" in data) == ({"a", "b"}, False)
+
+
+def test_the_last_page_has_no_token_even_if_it_is_full(server: Any, name: str) -> None:
+    experiment = server.call("POST", "experiments/create", {"name": name})[1]["experiment_id"]
+    body = {"experiment_id": experiment, "start_time": 1}
+    ids = sorted(server.call("POST", "runs/create", body)[1]["run"]["info"]["run_id"] for _ in range(4))
+    for number in range(4):
+        metric = {"run_id": ids[0], "key": "m", "value": number, "timestamp": number}
+        assert server.call("POST", "runs/log-metric", metric)[0] == 200
+    search = {"experiment_ids": [experiment], "max_results": 2}
+    by_metric = {**search, "order_by": ["metrics.m DESC"]}
+    for body in (search, by_metric):
+        first = server.call("POST", "runs/search", body)[1]
+        last = server.call("POST", "runs/search", {**body, "page_token": first["next_page_token"]})[1]
+        assert [run["info"]["run_id"] for run in (*first["runs"], *last["runs"])] == ids
+        assert "next_page_token" not in last
+    history = f"metrics/get-history?run_id={ids[0]}&metric_key=m&max_results=2"
+    first = server.call("GET", history)[1]
+    last = server.call("GET", f"{history}&page_token={first['next_page_token']}")[1]
+    assert [metric["value"] for metric in (*first["metrics"], *last["metrics"])] == [0, 1, 2, 3]
+    assert "next_page_token" not in last
+
+
+def test_a_model_is_deleted_whatever_its_aliases(server: Any, name: str) -> None:
+    server.call("POST", "registered-models/create", {"name": name})
+    for version in ("1", "2"):
+        server.call("POST", "model-versions/create", {"name": name, "source": "s3://b/x"})
+        body = {"name": name, "alias": "champion", "version": version}
+        assert server.call("POST", "registered-models/alias", body)[0] == 200
+    assert server.call("DELETE", "model-versions/delete", {"name": name, "version": "2"})[0] == 200
+    assert "aliases" not in server.call("GET", f"registered-models/get?name={name}")[1]["registered_model"]
+    server.call("POST", "registered-models/alias", {"name": name, "alias": "champion", "version": "1"})
+    assert server.call("DELETE", "registered-models/delete", {"name": name})[0] == 200
+    assert server.call("GET", f"registered-models/get?name={name}")[0] == 404
+
+
+def test_filters_may_end_in_and(server: Any) -> None:
+    body = {"experiment_ids": ["0"], "max_results": 5, "filter": "run_id = 'nobody' AND"}
+    assert server.call("POST", "runs/search", body) == (200, {})
+
+
+def test_a_logged_model_may_name_a_run_from_elsewhere(server: Any) -> None:
+    body = {"experiment_id": "0", "name": "m", "source_run_id": "123"}
+    made = server.call("POST", "logged-models", body)[1]["model"]["info"]
+    assert server.call("GET", f"logged-models/{made['model_id']}")[1]["model"]["info"]["source_run_id"] == "123"
+
+
+def test_no_experiments_have_no_logged_models(server: Any) -> None:
+    assert server.call("POST", "logged-models/search", {"experiment_ids": []}) == (200, {})
 
 
 def test_deleted_things_may_be_deleted_and_restored_again(server: Any) -> None:

@@ -44,7 +44,7 @@ class Endpoint:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(15)
+        self.process.wait(60)
         self.errors.close()
 
 

@@ -47,7 +47,7 @@ def test_vertex_ai_sets_routes_and_port(serve, cancer_model, rows, tmp_path):
         assert len(answer["predictions"]) == 3
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_flags_of_kserve(cancer_model, rows, tmp_path):
@@ -61,7 +61,7 @@ def test_the_flags_of_kserve(cancer_model, rows, tmp_path):
         assert (status, len(answer["predictions"])) == (200, 3)
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
 
 
 def test_sagemaker_names(endpoint, rows):

@@ -656,3 +656,60 @@ def inner_twice(x: int) -> int:
 @pipeline
 def used_twice() -> int:
     return inner_twice(x=inner_twice(x=1).output).output
+
+
+# --- what a component is told
+
+
+@pipeline
+def loop_no_artifacts(size: int = 0) -> str:
+    with dsl.ParallelFor(make_list(size=size).output) as item:
+        made = make_file(text=f"{item}")
+    return read_files(files=dsl.Collected(made.outputs["data"])).output
+
+
+@dsl.component
+def see_variables() -> str:
+    import os
+
+    return os.environ["ADDRESS"]
+
+
+@pipeline
+def variables_of_variables() -> str:
+    task = see_variables().set_env_variable("HOST", "here")
+    return task.set_env_variable("ADDRESS", "$(HOST):80 $(NOBODY) $$(HOST)").output
+
+
+@dsl.component(
+    task_config_passthroughs=[
+        dsl.TaskConfigField.RESOURCES,
+        dsl.TaskConfigField.ENV,
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.KUBERNETES_TOLERATIONS, apply_to_task=True),
+        dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+        dsl.TaskConfigField.KUBERNETES_AFFINITY,
+        dsl.TaskConfigField.KUBERNETES_VOLUMES,
+    ],
+)
+def told(config: dsl.TaskConfig) -> dict:
+    import dataclasses
+    import os
+
+    return {**dataclasses.asdict(config), "LEVEL": os.environ.get("LEVEL", "none")}
+
+
+@pipeline
+def told_its_settings() -> dict:
+    cpu = say(text="100m")
+    task = told().set_cpu_limit(cpu.output).set_memory_limit("64Mi").set_env_variable("LEVEL", "3")
+    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+    kubernetes.add_node_selector(task, label_key="disk", label_value="ssd")
+    kubernetes.add_toleration(task, key="k", operator="Exists", effect="NoExecute", toleration_seconds=60)
+    kubernetes.add_node_affinity(task, match_expressions=[{"key": "a", "operator": "In", "values": ["b"]}])
+    kubernetes.add_node_affinity(task, match_fields=[{"key": "c", "operator": "Exists", "values": []}], weight=5)
+    return task.output
+
+
+@pipeline
+def large_requests() -> int:
+    return add(x=1).set_memory_limit("64Mi").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1).output

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from math import inf
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mainspring.core import Corrupt, NotFound, Refused, Unavailable
+from mainspring.serving.batcher import Job, predict_jobs
 from mainspring.serving.checked import concatenate
 from mainspring.serving.faults import BadRequest
 from mainspring.serving.validation import check, check_rows
@@ -421,7 +423,7 @@ def test_a_pyfunc_model_gets_params_and_may_answer_a_frame(save_python_model, lo
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_slow_model_is_known_to_be_slow_and_a_wrong_number_of_answers_is_an_error(save_python_model, load):
+def test_a_slow_model_is_known_to_be_slow(save_python_model, load):
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import infer_signature
@@ -429,13 +431,27 @@ def test_a_slow_model_is_known_to_be_slow_and_a_wrong_number_of_answers_is_an_er
     class Slow(mlflow.pyfunc.PythonModel):
         def predict(self, context, model_input, params=None):
             time.sleep(0.005)
-            return [1.0] * (3 if (model_input["a"] > 100).any() else len(model_input))
+            return [1.0] * len(model_input)
 
     folder = save_python_model(Slow(), signature=infer_signature(pd.DataFrame({"a": [1.0]})))
+    assert not load(folder, allow_pickle=True).is_quick
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_requests_whose_answers_cannot_be_told_apart_are_predicted_one_by_one(save_python_model, load):
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    class Total(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return float(model_input["a"].sum())
+
+    folder = save_python_model(Total(), signature=infer_signature(pd.DataFrame({"a": [1.0]})))
     model = load(folder, allow_pickle=True)
-    assert not model.is_quick
-    with pytest.raises(Corrupt, match="answered 3 rows to a request of 1"):
-        model.predict(check(model.plan, {"a": [101.0]}, 1))
+    jobs = [Job(None, check(model.plan, {"a": [one]}, 1), ("predict",), inf) for one in (1.0, 2.0, 3.0)]
+    predict_jobs(model, jobs, None)
+    assert [job.outputs.primary.item() for job in jobs] == [1.0, 2.0, 3.0]
 
 
 def test_quick_models_are_known_to_be_quick(data, logistic, write_sklearn, load):

@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from mainspring.api.kfp.wire import Call, moment, page_of, text_field, wanted_name, without_empty
+from mainspring.api.kfp.filters import Field
+from mainspring.api.kfp.listing import Listing, select_page
+from mainspring.api.kfp.wire import Call, moment, text_field, without_empty
 from mainspring.core import AlreadyExists, Clock, InvalidInput, NotFound, new_id
 from mainspring.db.tables.kfp import kfp_experiment as table
 from mainspring.lineage import Store
 
 DEFAULT = "Default"
+_LONGEST_NAME = 256
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,12 +28,28 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
 
 
+LISTING: Listing[Experiment] = Listing(
+    kind="experiment",
+    id=lambda item: item.id,
+    fields={
+        "experiment_id": Field(read=lambda item: item.id),
+        "id": Field(read=lambda item: item.id),
+        "display_name": Field(read=lambda item: item.name),
+        "name": Field(read=lambda item: item.name),
+        "description": Field(read=lambda item: item.description),
+        "created_at": Field(read=lambda item: item.created_at, kind="time"),
+        "storage_state": Field(read=lambda item: item.storage_state),
+        "namespace": Field(read=lambda item: ""),
+    },
+)
+
+
 def create(store: Store, call: Call) -> dict[str, Any]:
     """Make an experiment."""
     document = call.document()
-    name = text_field(document, "display_name").strip()
-    if not name or len(name) > 256:
-        raise InvalidInput("An experiment needs a display_name of at most 256 characters.")
+    name = text_field(document, "display_name", _LONGEST_NAME)
+    if not name.strip():
+        raise InvalidInput("An experiment needs a display_name.", hint=f"Of at most {_LONGEST_NAME} characters.")
     with store.database.write() as connection:
         if _by_name(connection, name) is not None:
             raise AlreadyExists(f"There is an experiment {name!r} already.")
@@ -38,15 +57,15 @@ def create(store: Store, call: Call) -> dict[str, Any]:
 
 
 def list_(store: Store, call: Call) -> dict[str, Any]:
-    """List experiments, newest first, or the one of a name."""
-    name = wanted_name(call)
-    with store.database.write() as connection:
-        if name == DEFAULT:
+    """List experiments; the default one is always among them."""
+    found = _all(store)
+    if all(item.name != DEFAULT for item in found):
+        with store.database.write() as connection:
             default_experiment(connection, store.clock)
-        query = sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc())
-        found = [Experiment(**row) for row in connection.execute(query).mappings()]
-    page, token = page_of(call, [item for item in found if name in (None, item.name)])
-    return without_empty({"experiments": [show(item) for item in page], "next_page_token": token})
+        found = _all(store)
+    page = select_page(LISTING, call, found)
+    answer = {"experiments": [show(item) for item in page.items], "next_page_token": page.next_token}
+    return {**without_empty(answer), "total_size": page.total}
 
 
 def get(store: Store, call: Call) -> dict[str, Any]:
@@ -56,21 +75,18 @@ def get(store: Store, call: Call) -> dict[str, Any]:
 
 
 def delete(store: Store, call: Call) -> dict[str, Any]:
-    """Forget an experiment; its runs stay."""
+    """Forget an experiment; its runs and recurring runs stay."""
     with store.database.write() as connection:
-        find(connection, call.path["id"])
+        if find(connection, call.path["id"]).name == DEFAULT:
+            raise InvalidInput("The default experiment cannot be deleted.", hint="Archive it to put it away.")
         connection.execute(sa.delete(table).where(table.c.id == call.path["id"]))
     return {}
 
 
-def archive(store: Store, call: Call) -> dict[str, Any]:
-    """Put an experiment away."""
-    return _store(store, call, "ARCHIVED")
-
-
-def unarchive(store: Store, call: Call) -> dict[str, Any]:
-    """Take an experiment out again."""
-    return _store(store, call, "AVAILABLE")
+def set_storage_state(connection: sa.Connection, id: str, state: str) -> None:
+    """Put an experiment away, or take it out again; raise `NotFound`."""
+    find(connection, id)
+    connection.execute(sa.update(table).where(table.c.id == id).values(storage_state=state))
 
 
 def find(connection: sa.Connection, id: str) -> Experiment:
@@ -113,8 +129,6 @@ def _by_name(connection: sa.Connection, name: str) -> Experiment | None:
     return Experiment(**row) if row else None
 
 
-def _store(store: Store, call: Call, state: str) -> dict[str, Any]:
-    with store.database.write() as connection:
-        find(connection, call.path["id"])
-        connection.execute(sa.update(table).where(table.c.id == call.path["id"]).values(storage_state=state))
-    return {}
+def _all(store: Store) -> list[Experiment]:
+    with store.database.read() as connection:
+        return [Experiment(**row) for row in connection.execute(sa.select(table)).mappings()]

@@ -6,10 +6,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from mainspring.api.kfp import experiments, pipelines
-from mainspring.api.kfp.runs import find_source
-from mainspring.api.kfp.wire import Call, moment, object_field, page_of, text_field, wanted_name, without_empty
+from mainspring.api.kfp.filters import Field
+from mainspring.api.kfp.listing import Listing, select_page
+from mainspring.api.kfp.runs import Source, engine_of, find_source, keep_records
+from mainspring.api.kfp.wire import Call, moment, object_field, text_field, without_empty
+from mainspring.automation.macros import Macros
 from mainspring.automation.recurring import require_schedule
 from mainspring.automation.schedule_store import (
     State,
@@ -17,6 +21,7 @@ from mainspring.automation.schedule_store import (
     delete_schedule,
     list_schedules,
     put_schedule,
+    runs_of_schedule,
     set_state,
 )
 from mainspring.automation.schedules import Schedule, check_schedule
@@ -25,6 +30,28 @@ from mainspring.lineage import Store
 
 _SOURCE = "kfp"
 _MOST_CONCURRENT = 10
+_LONGEST_NAME = 256
+
+
+def _status_of(found: StoredSchedule) -> str:
+    return "ENABLED" if found.state == "ENABLED" else "DISABLED"
+
+
+LISTING: Listing[StoredSchedule] = Listing(
+    kind="recurring_run",
+    id=lambda item: item.id,
+    fields={
+        "recurring_run_id": Field(read=lambda item: item.id),
+        "id": Field(read=lambda item: item.id),
+        "display_name": Field(read=lambda item: item.name),
+        "name": Field(read=lambda item: item.name),
+        "description": Field(read=lambda item: str(item.details.get("description") or "")),
+        "created_at": Field(read=lambda item: item.created_at, kind="time"),
+        "updated_at": Field(read=lambda item: item.updated_at, kind="time"),
+        "status": Field(read=_status_of),
+        "namespace": Field(read=lambda item: ""),
+    },
+)
 
 
 def create(store: Store, call: Call) -> dict[str, Any]:
@@ -33,6 +60,8 @@ def create(store: Store, call: Call) -> dict[str, Any]:
     source = find_source(store, document)
     timing = check_schedule(read_timing(document))
     config = object_field(document, "runtime_config")
+    parameters = object_field(config, "parameters")
+    _require_runnable(store, source, parameters)
     digest = store.blobs.put(source.compiled.ir)
     state: State = "PAUSED" if document.get("mode") in ("DISABLE", 2) else "ENABLED"
     experiment = text_field(document, "experiment_id")
@@ -48,24 +77,29 @@ def create(store: Store, call: Call) -> dict[str, Any]:
             "version_id": source.version_id,
             "trigger": object_field(document, "trigger"),
         }
+        name = text_field(document, "display_name", _LONGEST_NAME) or source.compiled.name
         made = put_schedule(
-            connection, store.clock, name=text_field(document, "display_name") or source.compiled.name, source="kfp",
-            pipeline=source.compiled.name, timing=timing, parameters=object_field(config, "parameters"),
-            ir_digest=digest, details=details, state=state,
+            connection, store.clock, name=name, source="kfp", pipeline=source.compiled.name, timing=timing,
+            parameters=parameters, ir_digest=digest, details=details, state=state,
         )  # fmt: skip
     return show(store, made)
 
 
 def list_(store: Store, call: Call) -> dict[str, Any]:
-    """List recurring runs, newest first: all, those of an experiment, or those of a name."""
-    name, experiment = wanted_name(call), call.query.get("experiment_id", "")
+    """List recurring runs: all, or those of an experiment."""
+    experiment = call.text("experiment_id")
     with store.database.read() as connection:
-        found = list_schedules(connection, source="kfp")
-    found = [item for item in found if name in (None, item.name)]
-    found = [item for item in found if experiment in ("", item.details.get("experiment_id"))]
-    page, token = page_of(call, found)
-    answer = {"recurringRuns": [show(store, item) for item in page], "next_page_token": token}
-    return {**without_empty(answer), "total_size": len(found)}
+        if experiment:
+            experiments.find(connection, experiment)
+        page = select_page(LISTING, call, of_experiment(connection, experiment))
+    shown = [show(store, item) for item in page.items]
+    return {**without_empty({"recurringRuns": shown, "next_page_token": page.next_token}), "total_size": page.total}
+
+
+def of_experiment(connection: sa.Connection, experiment: str = "") -> list[StoredSchedule]:
+    """Return the recurring runs of an experiment, or all."""
+    found = list_schedules(connection, source="kfp")
+    return [item for item in found if experiment in ("", item.details.get("experiment_id"))]
 
 
 def get(store: Store, call: Call) -> dict[str, Any]:
@@ -87,8 +121,9 @@ def disable(store: Store, call: Call) -> dict[str, Any]:
 def delete(store: Store, call: Call) -> dict[str, Any]:
     """Forget a recurring run; the runs it started stay."""
     with store.database.write() as connection:
-        require_schedule(connection, call.path["id"], _SOURCE)
-        delete_schedule(connection, call.path["id"])
+        found = require_schedule(connection, call.path["id"], _SOURCE)
+        keep_records(connection, runs_of_schedule(connection, found.id))
+        delete_schedule(connection, found.id)
     return {}
 
 
@@ -116,7 +151,6 @@ def show(store: Store, found: StoredSchedule) -> dict[str, Any]:
     """Return a recurring run as the API writes it."""
     details = found.details
     reference = {"pipeline_id": details.get("pipeline_id"), "pipeline_version_id": details.get("version_id")}
-    enabled = found.state == "ENABLED"
     shown = {
         "recurring_run_id": found.id,
         "display_name": found.name,
@@ -129,14 +163,21 @@ def show(store: Store, found: StoredSchedule) -> dict[str, Any]:
         ),
         "trigger": details.get("trigger"),
         "max_concurrency": str(found.timing.max_concurrent),
-        "mode": "ENABLE" if enabled else "DISABLE",
-        "status": "ENABLED" if enabled else "DISABLED",
+        "mode": _status_of(found).removesuffix("D"),
+        "status": _status_of(found),
         "created_at": moment(found.created_at),
         "updated_at": moment(found.updated_at),
     }
     if not details.get("pipeline_id"):
         shown["pipeline_spec"] = pipelines.spec_of(store, found.ir_digest)
     return {**without_empty(shown), "no_catchup": not found.timing.catch_up}
+
+
+def _require_runnable(store: Store, source: Source, parameters: dict[str, Any]) -> None:
+    """Raise `InvalidInput` for what no run of the schedule could start with; macros are filled as in its first run."""
+    now = store.clock.now_ms()
+    given = Macros(due_at=now, now=now, index=1).fill(parameters)
+    engine_of(store).forecast(source.compiled, pipeline=source.compiled.name, parameters=given, use_cache=False)
 
 
 def _set_state(store: Store, call: Call, state: State) -> dict[str, Any]:
@@ -159,5 +200,5 @@ def _time(found: dict[str, Any], name: str) -> int | None:
         return None
     try:
         return to_ms(msgspec.convert(text, datetime))
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         raise InvalidInput(f"{name} is {text!r}, not a time.", hint="Write 2026-01-31T06:00:00Z.") from error

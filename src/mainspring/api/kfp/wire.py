@@ -5,22 +5,17 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
-from collections.abc import Sequence
 from email.parser import BytesParser
 from email.policy import HTTP
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from mainspring.core import InvalidInput, MainspringError, to_datetime
+from mainspring.core import InvalidInput, to_datetime
 
 LARGEST_BODY = 64 * 1024 * 1024
 _LARGEST_PIPELINE = 32 * 1024 * 1024
-_LARGEST_PAGE = 200
-_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 413: 3, 501: 12, 503: 14}
-"""The numbers of gRPC, by HTTP status."""
-
-Item = TypeVar("Item")
+_LONGEST_TEXT = 65_536
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +26,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     body: bytes
 
+    def text(self, name: str, longest: int = _LONGEST_TEXT) -> str:
+        """Return a text of the query, empty when there is none; raise `InvalidInput` when it cannot be kept."""
+        return fitting_text(self.query.get(name, ""), name, longest)
+
     def document(self) -> dict[str, Any]:
         """Return the body as a JSON object; raise `InvalidInput` when it is none."""
         try:
@@ -39,10 +38,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"The body is not a JSON object: {error}.") from error
 
 
-def describe_error(error: MainspringError, status: int) -> dict[str, Any]:
-    """Return an error as the API writes it."""
-    code = _CODES.get(status, 13)
-    return {"error": str(error), "code": code, "message": str(error), "details": []}
+def describe_error(message: str, code: int) -> dict[str, Any]:
+    """Return an error as the API writes it: google.rpc.Status, with the message as ``error``, too."""
+    return {"error": message, "code": code, "message": message, "details": []}
 
 
 def moment(ms: int | None) -> str | None:
@@ -55,14 +53,14 @@ def without_empty(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value not in (None, "", [], {})}
 
 
-def text_field(document: dict[str, Any], name: str, default: str = "") -> str:
-    """Return a text of a body; raise `InvalidInput` when it is something else."""
-    value = document.get(name, default)
+def text_field(document: dict[str, Any], name: str, longest: int = _LONGEST_TEXT) -> str:
+    """Return a text of a body, empty when there is none; raise `InvalidInput` when it is something else."""
+    value = document.get(name)
     if value is None:
-        return default
+        return ""
     if not isinstance(value, str):
         raise InvalidInput(f"The field {name} is {type(value).__name__}, not a text.")
-    return value
+    return fitting_text(value, name, longest)
 
 
 def object_field(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -75,34 +73,12 @@ def object_field(document: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def page_of(call: Call, items: Sequence[Item]) -> tuple[list[Item], str]:
-    """Return the page that a call asks for, and the token of the next one (empty for the last)."""
-    try:
-        start = int(call.query.get("page_token") or 0)
-        size = int(call.query.get("page_size") or 20)
-    except ValueError as error:
-        raise InvalidInput("The page token or the page size is not a number.") from error
-    if start < 0 or size < 0:
-        raise InvalidInput("The page token or the page size is negative.")
-    end = start + min(size or 20, _LARGEST_PAGE)
-    return list(items[start:end]), str(end) if end < len(items) else ""
-
-
-def wanted_name(call: Call) -> str | None:
-    """Return the name a filter asks for; raise `InvalidInput` for a filter that asks for anything else."""
-    text = call.query.get("filter")
-    if not text:
-        return None
-    try:
-        predicates = msgspec.json.decode(text)["predicates"]
-        [predicate] = predicates
-        operation, key = predicate["operation"], predicate["key"]
-        value = predicate.get("stringValue", predicate.get("string_value"))
-    except (msgspec.DecodeError, KeyError, ValueError, TypeError) as error:
-        raise InvalidInput("The filter cannot be read.", hint="Filter by one name: EQUALS display_name.") from error
-    if operation not in ("EQUALS", 1) or key not in ("display_name", "name") or not isinstance(value, str):
-        raise InvalidInput(f"A filter by {key} {operation} is not known.", hint="Filter by EQUALS display_name.")
-    return value
+def fitting_text(text: str, name: str, longest: int) -> str:
+    """Return a text that a database can keep; raise `InvalidInput` when it is too long or holds a null character."""
+    if "\x00" in text or len(text) > longest:
+        what = "holds a null character" if "\x00" in text else f"has {len(text)} characters, more than {longest}"
+        raise InvalidInput(f"The field {name} {what}.", hint="Send another.")
+    return text
 
 
 def uploaded_file(call: Call) -> tuple[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from contextlib import ExitStack
 from urllib.parse import quote
 
@@ -24,7 +25,11 @@ from mainspring.lineage import Store
 PREFIXES = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
 CHUNK = 1 << 20
 _TEXT_NAMES = ("mlmodel", "mlproject")
-_TEXT_SUFFIXES = (".txt", ".log", ".yaml", ".yml", ".json", ".md", ".cfg", ".ini", ".py", ".toml")
+_TEXT_SUFFIXES = (
+    ".txt", ".log", ".err", ".cfg", ".conf", ".cnf", ".cf", ".ini", ".properties", ".prop", ".hocon", ".toml", ".yaml",
+    ".yml", ".xml", ".json", ".js", ".py", ".py3", ".csv", ".tsv", ".md", ".rst", ".ipynb",
+)  # fmt: skip
+_TOKEN = re.compile(r"[\w!#$&+.^`|~-]+", re.ASCII)
 
 
 class ListFolder(msgspec.Struct):
@@ -124,8 +129,12 @@ class ArtifactRoute(BaseRoute):
 def file_headers(path: str) -> list[tuple[bytes, bytes]]:
     """Return the headers a file is sent with: to be saved, never to be run by a browser."""
     name = path.rpartition("/")[2]
-    plain = name.isascii() and not any(mark in name for mark in '";\\ ')
-    shown = f"filename={name}" if plain else f"filename*=UTF-8''{quote(name, safe='')}"
+    if _TOKEN.fullmatch(name):
+        shown = f"filename={name}"
+    elif name.isascii() and name.isprintable() and not any(mark in name for mark in '"\\'):
+        shown = f'filename="{name}"'
+    else:
+        shown = f"filename*=UTF-8''{quote(name, safe='')}"
     return [
         (b"content-type", content_type(path).encode()),
         (b"content-disposition", f"attachment; {shown}".encode()),

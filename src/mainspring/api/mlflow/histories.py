@@ -63,14 +63,15 @@ def get_history(store: Store, request: MetricHistory) -> bytes:
     """Answer metrics/get-history: all of it, or pages if ``max_results`` is given."""
     offset, key = tracking.read_offset(request.page_token), request.metric_key
     limit = None if request.max_results is None else tracking.check_max_results(request.max_results, 50_000)
+    asked = None if limit is None else limit + 1
     id = request.require()
     if not key:
         raise missing_parameter("metric_key")
     with store.database.session() as session:
         runs = _known(session, [id])
-        rows = tracking.history_rows(session, runs[0][1], key, limit=limit, offset=offset) if runs else []
+        rows = tracking.history_rows(session, runs[0][1], key, limit=asked, offset=offset) if runs else []
     token = None if limit is None else tracking.next_token(offset, limit, len(rows))
-    return msgspec.json.encode(set_fields(metrics=tracking.metric_documents(key, rows), next_page_token=token))
+    return msgspec.json.encode(set_fields(metrics=tracking.metric_documents(key, rows[:limit]), next_page_token=token))
 
 
 def get_bulk(store: Store, request: BulkHistory) -> bytes:

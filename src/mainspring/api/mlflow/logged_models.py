@@ -7,7 +7,7 @@ import msgspec
 from mainspring import tracking
 from mainspring.api.mlflow.dispatch import Endpoint
 from mainspring.api.mlflow.entities import logged_model_message
-from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, set_fields, to_tags
+from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, missing_parameter, set_fields, to_tags
 from mainspring.core import InvalidInput
 from mainspring.lineage import Store
 
@@ -70,7 +70,7 @@ class Dataset(msgspec.Struct):
 class OrderBy(msgspec.Struct):
     """One thing to order by."""
 
-    field_name: Required
+    field_name: str = ""
     ascending: bool | None = None
     dataset_name: str | None = None
     dataset_digest: str | None = None
@@ -148,8 +148,8 @@ def log_params(store: Store, request: LogParams) -> Wire:
 
 def search(store: Store, request: SearchLoggedModels) -> Wire:
     """Answer POST logged-models/search."""
-    if not request.experiment_ids:
-        raise InvalidInput("Missing value for required parameter 'experiment_ids'.")
+    if request.experiment_ids is None:
+        raise missing_parameter("experiment_ids")
     if any(not dataset.dataset_name for dataset in request.datasets or ()):
         raise InvalidInput("`dataset_name` in the `datasets` clause must be specified.")
     datasets = [tracking.DatasetName(found.dataset_name, found.dataset_digest) for found in request.datasets or ()]

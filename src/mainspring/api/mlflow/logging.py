@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 Timestamp: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Work: TypeAlias = Callable[[Session], Wire]
 MAX_BATCH_BODY = 1_000_000
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 _BATCH_LIMITS = {"metrics": 1000, "params": 100, "tags": 100}
 
 
@@ -37,6 +40,8 @@ class MetricItem(msgspec.Struct):
 
     def to_metric(self) -> tracking.Metric:
         """Return the value as we keep it."""
+        if bool(self.dataset_name) != bool(self.dataset_digest):
+            raise InvalidInput("Both dataset_name and dataset_digest must be provided if one is provided")
         return tracking.Metric(
             key=self.key, value=read_number(self.value), timestamp=self.timestamp, step=self.step or 0,
             model_id=self.model_id or "", dataset_name=self.dataset_name or "",
@@ -104,7 +109,7 @@ class LogOutputs(msgspec.Struct):
     """Say which models a run made."""
 
     run_id: Required
-    models: list[ModelItem] | None = None
+    models: list[ModelItem]
 
 
 def log_metric(_store: Store, request: LogMetric) -> Work:
@@ -115,11 +120,12 @@ def log_metric(_store: Store, request: LogMetric) -> Work:
 
 def log_param(_store: Store, request: LogParam) -> Work:
     """Answer runs/log-parameter."""
-    return partial(_log, request.require(), [], [tracking.Param(request.key, request.value)], {})
+    return partial(_log_param, request.require(), tracking.Param(request.key, request.value))
 
 
 def log_batch(_store: Store, request: LogBatch) -> Work:
     """Answer runs/log-batch."""
+    _check_run_id(request.run_id)
     counts = {name: len(getattr(request, name) or ()) for name in _BATCH_LIMITS}
     for name, limit in _BATCH_LIMITS.items():
         if counts[name] > limit:
@@ -128,11 +134,12 @@ def log_batch(_store: Store, request: LogBatch) -> Work:
         raise InvalidInput("A batch logging request can contain at most 1000 metrics, params and tags together.")
     metrics = [metric.to_metric() for metric in request.metrics or ()]
     params = [tracking.Param(param.key, param.value) for param in request.params or ()]
-    return partial(_log, request.run_id, metrics, params, to_tags(request.tags))
+    return partial(_log_many, request, metrics, params, to_tags(request.tags))
 
 
 def log_inputs(_store: Store, request: LogInputs) -> Work:
     """Answer runs/log-inputs."""
+    _check_run_id(request.run_id)
     datasets = [
         tracking.DatasetInput(tags=to_tags(item.tags), **msgspec.structs.asdict(item.dataset))
         for item in request.datasets or ()
@@ -144,8 +151,7 @@ def log_inputs(_store: Store, request: LogInputs) -> Work:
 def log_outputs(_store: Store, request: LogOutputs) -> Work:
     """Answer runs/outputs."""
     links = [
-        tracking.ModelLink(kind="output", model_id=model.model_id, step=model.step or 0)
-        for model in request.models or ()
+        tracking.ModelLink(kind="output", model_id=model.model_id, step=model.step or 0) for model in request.models
     ]
     return partial(_log_links, request.run_id, [], links)
 
@@ -160,6 +166,38 @@ def _log_links(
     tracking.log_datasets(session, run.number, run.experiment_id, datasets)
     tracking.log_models(session, run.number, links)
     return {}
+
+
+def _log_param(run_id: str, param: tracking.Param, session: Session) -> Wire:
+    tracking.log_param(session, run_id, param)
+    return {}
+
+
+def _log_many(
+    request: LogBatch,
+    metrics: list[tracking.Metric],
+    params: list[tracking.Param],
+    tags: dict[str, str],
+    session: Session,
+) -> Wire:
+    try:
+        return _log(request.run_id, metrics, params, tags, session)
+    except InvalidInput:
+        _check_keys(request)
+        raise
+
+
+def _check_keys(request: LogBatch) -> None:
+    """Raise the error of the first key that is none, with its place in the batch: only worth it when one is bad."""
+    for kind in ("metric", "param", "tag"):
+        items: Sequence[MetricItem | KeyValue] = getattr(request, f"{kind}s") or ()
+        for place, item in enumerate(items):
+            tracking.check_key(kind, item.key, within=f"{kind}s[{place}]")
+
+
+def _check_run_id(id: str) -> None:
+    if not _RUN_ID.fullmatch(id):
+        raise InvalidInput(f"Invalid value {json.dumps(id[:300])} for parameter 'run_id' supplied.")
 
 
 def _log(

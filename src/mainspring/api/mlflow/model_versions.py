@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import sqlalchemy as sa
 
@@ -11,6 +13,7 @@ from mainspring.api.mlflow.entities import version_message
 from mainspring.api.mlflow.log_model import append_model
 from mainspring.api.mlflow.places import local_root
 from mainspring.api.mlflow.registered_models import REASON, SearchModels
+from mainspring.api.mlflow.served import refuse_served
 from mainspring.api.mlflow.wire import KeyValue, Required, Wire, set_fields, to_tags
 from mainspring.core import InvalidInput
 from mainspring.lineage import Store
@@ -69,6 +72,7 @@ class VersionTag(msgspec.Struct):
 def create(store: Store, request: CreateVersion) -> Wire:
     """Answer model-versions/create."""
     tags, run_id, model_id = to_tags(request.tags), request.run_id or "", request.model_id or ""
+    _check_source(store, request.source)
     if tags.get(PROMPT_TAG, "").lower() == "true":
         if request.source not in PROMPT_SOURCES:
             raise InvalidInput(
@@ -105,6 +109,7 @@ def update(store: Store, request: UpdateVersion) -> Wire:
 def delete(store: Store, request: VersionName) -> Wire:
     """Answer model-versions/delete."""
     with store.database.write() as connection:
+        refuse_served(connection, store, request.name, request.version)
         registry.remove_version(
             connection, store.clock, name=request.name, version=request.version, actor=store.actor, reason=REASON
         )
@@ -151,6 +156,13 @@ def transition_stage(store: Store, request: TransitionStage) -> Wire:
             archives_existing=request.archive_existing_versions, actor=store.actor,
         )  # fmt: skip
     return {"model_version": version_message(version)}
+
+
+def _check_source(store: Store, source: str) -> None:
+    """Refuse a source the operator does not want."""
+    rule = store.settings.values.version_sources
+    if rule and not re.search(rule, source):
+        raise InvalidInput(f"Invalid model version source: '{source[:200]}'.", hint="The operator's rule refuses it.")
 
 
 def _link_logged_model(connection: sa.Connection, store: Store, version: registry.ModelVersion) -> None:

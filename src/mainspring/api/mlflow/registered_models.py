@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from mainspring import registry
 from mainspring.api.mlflow.dispatch import Endpoint
 from mainspring.api.mlflow.entities import registered_model_message, version_message
+from mainspring.api.mlflow.served import refuse_served
 from mainspring.api.mlflow.wire import Int64, KeyValue, Required, Wire, set_fields, to_tags
 from mainspring.core import InvalidInput
 from mainspring.lineage import Store
@@ -119,7 +120,8 @@ def update(store: Store, request: UpdateModel) -> Wire:
 def delete(store: Store, request: ModelName) -> Wire:
     """Answer registered-models/delete."""
     with store.database.write() as connection:
-        registry.delete_model(connection, request.name)
+        refuse_served(connection, store, request.name)
+        registry.remove_model(connection, store.clock, name=request.name, actor=store.actor, reason=REASON)
     return {}
 
 
@@ -168,8 +170,9 @@ def set_alias(store: Store, request: SetAlias) -> Wire:
 def get_by_alias(store: Store, request: ModelAlias) -> Wire:
     """Answer GET registered-models/alias."""
     with store.database.read() as connection:
-        registry.get_model(connection, request.name)
         version = registry.resolve_alias(connection, request.name, request.alias)
+        if version is None:
+            registry.get_model(connection, request.name)
     if version is None:
         raise InvalidInput(f"Registered model alias {request.alias[:100]} not found.")
     return {"model_version": version_message(version)}

@@ -133,7 +133,7 @@ def _explain(error: msgspec.ValidationError, document: object) -> InvalidInput:
     value = _find(document, where)
     name = re.sub(r"\[[^\]]*\]", "", where.rpartition(".")[2]) or "request"
     if value == "" and "length >= 1" in text:
-        return missing_parameter(name)
+        return missing_parameter(where.removeprefix("$."))
     shown = json.dumps(value, default=str, sort_keys=True, separators=(",", ":"))[:200]
     kind = type(value).__name__
     hint = f"Hint: Value was of type '{kind}'. See the API docs for more information about request parameters."

@@ -9,18 +9,19 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.blobs import TreeFile
-from mainspring.console.charts import Chart, Point, Series, downsample
+from mainspring.console.charts import Chart, Point, Series
 from mainspring.console.views.head import Head, head_of
 from mainspring.console.views.links import to
 from mainspring.core import InvalidInput
 from mainspring.lineage import Store
 from mainspring.tracking import (
+    Band,
     Experiment,
     Run,
     find_run,
     get_experiment,
     get_run,
-    metric_history,
+    metric_bands,
     path_of_uri,
     search_experiments,
     search_runs,
@@ -30,8 +31,9 @@ from mainspring.tracking.artifacts import list_tree
 SHOWN = 200
 COLUMNS = 5
 """How many metrics, and how many parameters, a table of runs shows."""
-MAX_HISTORY = 200_000
 CURVES = 12
+BANDS = 300
+"""How many points a curve has at most; where it has fewer than the history, each shows how low and high it reaches."""
 FILES = 200
 
 
@@ -61,7 +63,7 @@ class TrackingRun(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
     duration_ms: int | None
     curves: list[Chart]
-    more_curves: int
+    more_metrics: int
     files: list[TreeFile]
     more_files: int
 
@@ -95,29 +97,38 @@ def show_tracking_run(store: Store, id: str) -> TrackingRun:
     """Show one run; raise `NotFound`."""
     with store.database.read() as connection:
         run = get_run(connection, id)
-        curves = _curves(connection, run)
+        curves, others = _curves(connection, run)
         files = _files(connection, store, run)
     return TrackingRun(
         head=_head(store, f"Run {run.name}", to("tracking", id), f"mlflow.get_run({id!r})"),
         run=run,
         duration_ms=run.end_time - run.start_time if run.end_time else None,
-        curves=curves[:CURVES],
-        more_curves=max(0, len(curves) - CURVES),
+        curves=curves,
+        more_metrics=others,
         files=files[:FILES],
         more_files=max(0, len(files) - FILES),
     )
 
 
-def _curves(connection: sa.Connection, run: Run) -> list[Chart]:
+def _curves(connection: sa.Connection, run: Run) -> tuple[list[Chart], int]:
+    """Return the curves of the first metrics that have more than one point, and how many metrics come after them."""
     number = find_run(connection, run.id, stage=None).number
-    charts = []
-    for metric in run.metrics:
-        history = metric_history(connection, number, metric.key, limit=MAX_HISTORY)
-        if len(history) > 1:
-            points = sorted((Point(x=point.step, y=point.value) for point in history), key=lambda point: point.x)
-            series = [Series(name=metric.key, points=downsample(points, 400))]
+    charts: list[Chart] = []
+    for place, metric in enumerate(run.metrics):
+        if len(charts) == CURVES:
+            return charts, len(run.metrics) - place
+        points = [_point(band) for band in metric_bands(connection, number, metric.key, limit=BANDS)]
+        if len(points) > 1:
+            series = [Series(name=metric.key, points=points)]
             charts.append(Chart(title=metric.key, y_label=f"{metric.key} by step", series=series, time_axis=False))
-    return charts
+    return charts, 0
+
+
+def _point(band: Band) -> Point:
+    if band.count == 1:
+        return Point(x=band.first_step, y=band.mean)
+    middle = (band.first_step + band.last_step) / 2
+    return Point(x=middle, y=band.mean, n=band.count, low=band.low, high=band.high)
 
 
 def _files(connection: sa.Connection, store: Store, run: Run) -> list[TreeFile]:

@@ -93,6 +93,8 @@ def python_script(component: PythonComponent, task: TaskLaunch, *, kfp_version: 
 class ContainerWay:
     """Runs a task in its image; without an engine that answers, every task is refused."""
 
+    enforces_requests = True
+
     def __init__(self, *, engine: ContainerEngine | None = None, takes_python: bool = True) -> None:
         self._engine = engine
         self._takes_python = takes_python

@@ -57,6 +57,10 @@ class Launcher(Protocol):
         """Return why this launcher cannot run the component; empty when it can."""
         ...
 
+    def enforces_requests(self, component: PythonComponent | ContainerComponent, resources: Resources) -> bool:
+        """Say whether a task gets the memory and accelerators it asks for, and no more; cores are always counted."""
+        ...
+
     def launch(self, task: TaskLaunch) -> None:
         """Start a task and return at once."""
         ...

@@ -19,9 +19,13 @@ from typing import Any
 import msgspec
 
 from mainspring.pipelines.launchers.interface import TaskExit, TaskUsage
+from mainspring.pipelines.strays import MARK, end_marked, make_mark
 
 _LONGEST_ERROR = 2000
 _PATIENCE_SECONDS = 15.0
+_CANCEL_SECONDS = 10.0
+_DEFAULTS = {"OMP_WAIT_POLICY": "passive"}
+"""Threads of OpenMP that wait for each other sleep: where tasks share the cores, spinning takes ten times as long."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +129,9 @@ class ZygotePool:
             writers[descriptor].flush()
         for descriptor in readable:
             self._ended += speakers[descriptor].hear()
+        for zygote in self._zygotes.values():
+            if zygote.hangs:
+                self._ended += zygote.lose("The process that runs tasks hung.")
         for command in [command for command, zygote in self._zygotes.items() if zygote.is_gone]:
             self._zygotes.pop(command).close()
         return bool(readable or writable)
@@ -134,12 +141,14 @@ class _Zygote:
     """One zygote: its process, what it was told and what it said."""
 
     def __init__(self, command: tuple[str, ...], log: Path | None) -> None:
+        self._mark = make_mark()
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
         with open(log or os.devnull, "ab") as target:  # noqa: PTH123 - os.devnull is a str
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=target, start_new_session=True
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=target, start_new_session=True,
+                env={**_DEFAULTS, **os.environ, MARK: self._mark},
+            )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.input = self._process.stdin.fileno()
@@ -151,8 +160,13 @@ class _Zygote:
         self.is_gone = False
         self._is_ready = False
         self._waiting: dict[str, Order] = {}
-        self._pids: dict[str, int] = {}
         self._heard = b""
+        self._cancels: dict[str, float] = {}
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it was told to kill a task and does not: somebody has stopped it."""
+        return any(time.perf_counter() - told > _CANCEL_SECONDS for told in self._cancels.values())
 
     @property
     def pid(self) -> int:
@@ -174,6 +188,7 @@ class _Zygote:
             del self.orders[key]
             return [TaskExit(key=key, status=-signal.SIGKILL, error="The task was cancelled before it started.")]
         self._tell(msgspec.json.encode({"cancel": key}))
+        self._cancels.setdefault(key, time.perf_counter())
         return []
 
     def flush(self) -> None:
@@ -195,14 +210,13 @@ class _Zygote:
         return [ended for line in lines for ended in self._understand(msgspec.json.decode(line))]
 
     def lose(self, error: str, *, lost: bool = True) -> list[TaskExit]:
-        """Give up on it: all its tasks are killed and end with ``error``."""
+        """Give up on it: it is killed with all that came from it, and its tasks end with ``error``."""
         self.is_gone = True
-        for pid in self._pids.values():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+        end_marked(self._mark)
         gone = [TaskExit(key=key, status=-signal.SIGKILL, error=error, lost=lost) for key in self.orders]
         self.orders.clear()
         self._waiting.clear()
+        self._cancels.clear()
         return gone
 
     def close(self) -> None:
@@ -216,7 +230,11 @@ class _Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.lose("")
+        if self._process.returncode:
+            end_marked(self._mark)  # it may have left something behind
+        self.is_gone = True
+        self.orders.clear()
+        self._waiting.clear()
 
     def _tell(self, message: bytes) -> None:
         self.unsent += message + b"\n"
@@ -230,14 +248,12 @@ class _Zygote:
             self._waiting.clear()
         elif "failed" in message:
             yield from self.lose(message["failed"][:_LONGEST_ERROR], lost=False)
-        elif "pid" in message:
-            self._pids[message["key"]] = message["pid"]
         else:
             yield self._exit_of(message)
 
     def _exit_of(self, message: dict[str, Any]) -> TaskExit:
         order = self.orders.pop(message["key"])
-        self._pids.pop(order.key, None)
+        self._cancels.pop(order.key, None)
         return TaskExit(
             key=order.key,
             status=message["exit"],
@@ -247,16 +263,25 @@ class _Zygote:
 
 
 def error_of(order: Order, status: int) -> str:
-    """Return why a task ended with a status, in a few words; empty when it ended well."""
-    if status == 0:
-        return ""
+    """Return why a task ended with a status, in a few words without zeros; empty only when it ended well."""
+    return _why(order, status).replace("\0", "\N{SYMBOL FOR NULL}") if status else ""
+
+
+def _why(order: Order, status: int) -> str:
     path = Path(order.error)
-    if path.is_file():
-        return path.read_text(errors="replace")[:_LONGEST_ERROR]
+    is_told = path.is_file()
+    if is_told and (told := path.read_text(errors="replace")[:_LONGEST_ERROR]):
+        return told
     if status < 0:
-        return f"The task was killed by signal {-status} ({signal.Signals(-status).name})."
-    said = f" Its last words: {words}" if order.command and (words := _last_words(Path(order.log))) else ""
-    return f"The task ended with status {status}.{said}"
+        return f"The task was killed by signal {-status} ({_name_of(-status)})."
+    said = f" Its last words: {words}" if (words := _last_words(Path(order.log))) else ""
+    full = " It could not write down why: is the disk full?" if is_told else ""
+    return f"The task ended with status {status}.{full}{said}"
+
+
+def _name_of(number: int) -> str:
+    known = {int(each): each.name for each in signal.Signals}
+    return known.get(number, f"SIGRTMIN+{number - signal.SIGRTMIN}")
 
 
 def _last_words(log: Path) -> str:

@@ -23,6 +23,8 @@ ZYGOTE = Path(__file__).with_name("zygote.py")
 class ProcessWay:
     """Forks a Python component from a warm zygote of this interpreter; nothing is ever installed."""
 
+    enforces_requests = False
+
     def __init__(self, preload: tuple[str, ...] | None = None) -> None:
         self._preload = preload
         self._chosen: dict[str, tuple[str, ...]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core import Unavailable
+from mainspring.core import Foreign, Unavailable
 from mainspring.pipelines.component import ContainerComponent, PythonComponent, Resources
 from mainspring.pipelines.launchers.interface import TaskExit, TaskLaunch
 from mainspring.pipelines.launchers.ray_node import NodeResult, pack, run_on_node, unpack
@@ -46,6 +46,10 @@ class RayLauncher:
             amounts = ", ".join(f"{name} {amount:g}" for name, amount in needs.items() if amount)
             return f"no node of the Ray cluster has {amounts}"
         return ""
+
+    def enforces_requests(self, component: PythonComponent | ContainerComponent, resources: Resources) -> bool:
+        """Say yes: Ray starts a task where what it asks for is free, and shows it no other accelerators."""
+        return True
 
     def launch(self, task: TaskLaunch) -> None:
         """Submit the task; it starts when a node has room for it."""
@@ -83,7 +87,7 @@ class RayLauncher:
         self.cancel_all()
         self._ray.shutdown()
 
-    def _collect(self, reference: Any) -> TaskExit:  # noqa: ANN401 - Ray's reference
+    def _collect(self, reference: Foreign) -> TaskExit:  # Ray's reference
         task = self._running.pop(reference)
         if task.key in self._cancelled:
             self._cancelled.discard(task.key)
@@ -110,7 +114,7 @@ def _fits(needs: dict[str, float], has: dict[str, float]) -> bool:
     return all(has.get(name, 0.0) >= amount for name, amount in needs.items())
 
 
-def _connect(address: str, cores: int | None) -> Any:  # noqa: ANN401 - the module
+def _connect(address: str, cores: int | None) -> Foreign:  # the module
     """Import Ray and connect; raise `Unavailable` when it is not installed or no cluster answers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -36,6 +36,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
 class VenvWay:
     """Forks a Python component from a zygote in an environment with its requirements and nothing else."""
 
+    enforces_requests = False
+
     def __init__(self, folder: Path, *, uv: str | None = None) -> None:
         self._folder = folder.absolute()
         self._uv = find_uv() if uv is None else uv

@@ -17,6 +17,9 @@ _NOTHING = Resources()
 class Way(Protocol):
     """One way to run a task: whether it can, which zygote does it, and what that is told."""
 
+    enforces_requests: bool
+    """Whether a task gets the memory and the accelerators it asks for, and no more."""
+
     def refuse(self, component: PythonComponent | ContainerComponent, resources: Resources) -> str:
         """Return why it cannot run the component; empty when it can."""
         ...
@@ -48,6 +51,10 @@ class MachineLauncher:
                 return ""
             reasons.append(reason)
         return "; ".join(dict.fromkeys(reasons))
+
+    def enforces_requests(self, component: PythonComponent | ContainerComponent, resources: Resources) -> bool:
+        """Say whether a task gets the memory and the accelerators it asks for, and no more."""
+        return self._way_of(component, resources).enforces_requests
 
     def warm(self, components: Sequence[PythonComponent | ContainerComponent]) -> None:
         """Start the zygotes these components will need, so that they warm up while the caller does something else."""

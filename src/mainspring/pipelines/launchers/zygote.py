@@ -25,12 +25,19 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _CLEANUP_SECONDS = 10.0
+_MADV_COLLAPSE = 25
+_LARGE_PAGE = 2 << 20
+_FULL = 256
+"""How many of the 512 pages of a range must be there for a large page to be worth its memory."""
+_COMPACT_AFTER = 16
+"""So many forks promise enough more to be worth a tenth of a second."""
 _SHELL_VARIABLES = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MAINSPRING_URL")
 _LIBRARY = ctypes.CDLL(None)
 _prctl = _LIBRARY.prctl  # looked up here, once: what a fork does by itself costs it page faults
@@ -87,12 +94,17 @@ class Nursery:
         self._wakeup = wakeup
         self._tasks: dict[int, dict[str, Any]] = {}
         self._cleanups: set[int] = set()
+        self._forks = 0
+        self._compacting: Iterator[bool] | None = _compact()
 
     def serve(self) -> None:
         """Obey and reap until the input ends, then leave nothing running."""
         buffer = b""
         while True:
-            readable, _, _ = select.select([0, self._wakeup], [], [])
+            has_spare_time = self._compacting is not None and self._forks >= _COMPACT_AFTER
+            readable, _, _ = select.select([0, self._wakeup], [], [], 0 if has_spare_time else None)
+            if not readable and self._compacting is not None and not next(self._compacting, False):
+                self._compacting = None
             if self._wakeup in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
@@ -112,13 +124,13 @@ class Nursery:
                 if launch["key"] == message["cancel"]:
                     self._kill(pid, launch)
             return
+        self._forks += 1
         pid = os.fork()
         if pid == 0:
             _become_task(message, self._out)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         self._tasks[pid] = {"key": message["key"], "cleanup": message.get("cleanup")}
-        _send(self._out, {"key": message["key"], "pid": pid})
 
     def _kill(self, pid: int, launch: dict[str, Any]) -> None:
         """Kill a task; what else it started is swept when it is reaped."""
@@ -165,6 +177,25 @@ class Nursery:
         self._tasks.clear()
         self._cleanups.clear()
         self._sweep()
+
+
+def _compact() -> Iterator[bool]:
+    """Gather our memory into large pages, one a step: a fork copies what says where pages are, and then has less to.
+
+    With pandas and scikit-learn in memory it halves the time a fork takes. Linux 6.1 and later (madvise(2)); elsewhere
+    nothing changes.
+    """
+    present = ctypes.create_string_buffer(_LARGE_PAGE // 4096)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        bounds, access, *_, inode_and_name = line.split(maxsplit=4)
+        first, end = (int(bound, 16) for bound in bounds.split("-"))
+        if access != "rw-p" or inode_and_name.split()[1:] not in ([], ["[heap]"]):
+            continue
+        for start in range(-(-first // _LARGE_PAGE) * _LARGE_PAGE, end - _LARGE_PAGE + 1, _LARGE_PAGE):
+            place, size = ctypes.c_void_p(start), ctypes.c_size_t(_LARGE_PAGE)
+            if _LIBRARY.mincore(place, size, present) == 0 and sum(present.raw) >= _FULL:
+                _LIBRARY.madvise(place, size, _MADV_COLLAPSE)
+                yield True
 
 
 def _kill_group(pid: int) -> None:
@@ -229,15 +260,30 @@ def _run(launch: dict[str, Any]) -> int:
     except SystemExit as leave:
         status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
         if status:
-            Path(launch["error"]).write_text(f"The task called sys.exit({leave.code!r}).")
+            _tell_error(launch, f"The task called sys.exit({leave.code!r}).")
     except BaseException as error:  # noqa: BLE001 - whatever the component raises is its failure
-        traceback.print_exc()
-        Path(launch["error"]).write_text(f"{type(error).__name__}: {error}")
+        _tell_error(launch, _describe(error))
+        with contextlib.suppress(OSError, ValueError):  # its own standard error may be closed
+            traceback.print_exc()
     threading._shutdown()  # type: ignore[attr-defined] # join the threads, run atexit: what exit would do
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a task may close what it prints to
+            stream.flush()
     return status
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as worse:  # noqa: BLE001 - the component's own __str__
+        return f"{type(error).__name__} (which cannot be put into words: {type(worse).__name__})"
+
+
+def _tell_error(launch: dict[str, Any], error: str) -> None:
+    """Write down why the task failed; on a full disk its exit status has to do."""
+    with contextlib.suppress(OSError):
+        Path(launch["error"]).write_text(error, errors="backslashreplace")
 
 
 def _execute(launch: dict[str, Any]) -> None:
@@ -254,7 +300,10 @@ def _execute(launch: dict[str, Any]) -> None:
     sys.dont_write_bytecode = True
     spec.loader.exec_module(module)
     executor_input = json.loads(Path(launch["executor_input"]).read_bytes())
-    Executor(executor_input=executor_input, function_to_execute=getattr(module, launch["function"])).execute()
+    executor = Executor(executor_input=executor_input, function_to_execute=getattr(module, launch["function"]))
+    lists = executor_input["inputs"]["artifacts"]
+    executor.input_artifacts |= {name: [] for name, found in lists.items() if not found["artifacts"]}  # kfp: None
+    executor.execute()
 
 
 def _prepare_kernel(folder: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+from mainspring.blobs import digest_of
 from mainspring.core import InvalidInput
 from mainspring.pipelines.ir import normalise_numbers
 from mainspring.pipelines.remote.documents import split_documents
 
+_LONGEST_ID = 200
 _TEMPLATE = '''"""{title}: started by Airflow, run by mainspring. Written by: mainspring run --export airflow"""
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ PARAMETERS = {parameters}
 
 @dag(
     dag_id={dag_id!r},
-    schedule={schedule!r},
-    start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo({time_zone!r})),
+    schedule={schedule!a},
+    start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo({time_zone!a})),
     catchup=False,
     max_active_runs=1,
     params=PARAMETERS,
@@ -67,20 +70,45 @@ def airflow_dag(
 ) -> str:
     """Return the text of a DAG file with one task that runs ``command`` (``mainspring run FILE``) with the parameters.
 
-    Each parameter becomes a param of the DAG, so that it can be changed when a run is triggered by hand.
+    Each parameter becomes a param of the DAG, so that it can be changed when a run is triggered by hand. The file is
+    plain ASCII; whatever the names and values are, they are values in it.
     """
-    dag_id = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
-    if not dag_id:
-        raise InvalidInput(f"{name!r} cannot be the name of a DAG.", hint="Use letters, digits, . _ and -.")
+    dag_id = _slug(name)
+    cron, zone = _airflow_cron(schedule or "")
+    try:
+        json.dumps(parameters, allow_nan=False)
+    except ValueError as error:
+        raise InvalidInput(f"A parameter cannot be written as JSON: {error}.", hint="Use a finite number.") from error
     return _TEMPLATE.format(
         title=dag_id,
-        command=repr(list(command)),
-        parameters=repr(parameters),
+        command=ascii(list(command)),
+        parameters=ascii(parameters),
         dag_id=dag_id,
-        schedule=schedule,
-        time_zone=time_zone,
+        schedule=cron or None,
+        time_zone=zone or time_zone,
         task_id=dag_id,
     )
+
+
+def _slug(name: str) -> str:
+    """Return a name as Airflow takes it; one that has nothing of it is told apart by its digest."""
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:_LONGEST_ID]
+    return slug or f"pipeline-{digest_of(name.encode(errors='surrogatepass')).removeprefix('sha256:')[:12]}"
+
+
+def _airflow_cron(text: str) -> tuple[str, str]:
+    """Return an expression as Airflow reads it, and the zone written in front of it; raise `InvalidInput` for neither.
+
+    Airflow has the seconds last, where KFP has them first; a ``?`` is a ``*``.
+    """
+    words = text.split()
+    zone = words.pop(0).partition("=")[2] if words and words[0].startswith(("TZ=", "CRON_TZ=")) else ""
+    if words[:1] == ["@every"]:
+        raise InvalidInput(f"Airflow has no schedule like {text!r}.", hint="Write it as a cron expression.")
+    if len(words) == 6:
+        seconds, *words = words
+        words += [] if seconds == "0" else [seconds]
+    return " ".join("*" if word == "?" else word for word in words), zone
 
 
 def pipeline_parameters(ir: bytes) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core import InvalidInput, MainspringError, NotFound, Unavailable, to_ms
+from mainspring.core import Foreign, InvalidInput, MainspringError, NotFound, Refused, Unavailable, to_ms
+from mainspring.pipelines.remote.address import Address
+from mainspring.pipelines.remote.documents import split_documents, without_cache, write_documents
 from mainspring.pipelines.remote.interface import (
     RemoteArtifact,
     RemoteRun,
@@ -23,6 +25,9 @@ from mainspring.pipelines.remote.interface import (
     Submitted,
 )
 
+_SECONDS = 60.0
+"""So long the API may take for one answer."""
+_LOGIN = "Pass a fresh token: --remote token=…, or remotes: kubeflow: {token: …} in mainspring.yaml."
 _STATES: dict[str, RemoteState] = {
     "PENDING": "PENDING",
     "RUNNING": "RUNNING",
@@ -57,13 +62,18 @@ class KubeflowEngine:
         if not config.host.startswith(("http://", "https://")):
             raise InvalidInput(f"{config.host!r} is not the address of Kubeflow Pipelines.", hint="Write host=http://…")
         self._config = config
+        self._address = Address(host=config.host, token=config.token, login=_LOGIN)
+        self._artifacts: dict[str, RemoteArtifact] = {}
+        self._knows_artifacts = True
 
     def submit(self, submission: Submission) -> Submitted:
         """Start a run of the compiled file."""
         config = self._config
+        documents = split_documents(submission.ir)
+        ir = submission.ir if submission.use_cache else write_documents(without_cache(documents))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
-            path.write_bytes(submission.ir)
+            path.write_bytes(ir)
             with _explained(f"take the pipeline {submission.pipeline!r}"), redirect_stdout(StringIO()):
                 created = self._client.create_run_from_pipeline_package(
                     str(path),
@@ -72,7 +82,6 @@ class KubeflowEngine:
                     experiment_name=config.experiment,
                     namespace=config.namespace or None,
                     pipeline_root=config.pipeline_root or None,
-                    enable_caching=None if submission.use_cache else False,
                     service_account=config.service_account or None,
                 )
         return Submitted(id=created.run_id, url=f"{config.host.rstrip('/')}/#/runs/details/{created.run_id}")
@@ -80,15 +89,33 @@ class KubeflowEngine:
     def look(self, id: str) -> RemoteRun:
         """Return how a run stands now."""
         with _explained(f"show the run {id}"):
-            return read_run(self._client.get_run(id))
+            seen = read_run(self._client.runs.run_service_get_run(run_id=id, _request_timeout=_SECONDS))
+        return msgspec.structs.replace(seen, tasks=tuple(self._with_artifacts(task) for task in seen.tasks))
 
     def cancel(self, id: str) -> None:
         """Ask Kubeflow to terminate the run."""
         with _explained(f"terminate the run {id}"):
-            self._client.terminate_run(id)
+            self._client.runs.run_service_terminate_run(run_id=id, _request_timeout=_SECONDS)
+
+    def _with_artifacts(self, task: RemoteTask) -> RemoteTask:
+        """Return a task with what there is to say of its artifacts: a run names them by their ids only."""
+        inputs, outputs = (
+            {name: tuple(self._artifact(item) for item in found) for name, found in named.items()}
+            for named in (task.inputs, task.outputs)
+        )
+        return msgspec.structs.replace(task, inputs=inputs, outputs=outputs)
+
+    def _artifact(self, named: RemoteArtifact) -> RemoteArtifact:
+        """Look an artifact up once; a Kubeflow that keeps them elsewhere (before 2.18) is asked no more."""
+        if named.id not in self._artifacts and self._knows_artifacts:
+            try:
+                self._artifacts[named.id] = read_artifact(named, self._address.get(f"artifacts/{named.id}"))
+            except (NotFound, InvalidInput):
+                self._knows_artifacts = False
+        return self._artifacts.get(named.id, named)
 
     @cached_property
-    def _client(self) -> Any:  # noqa: ANN401 - kfp.Client
+    def _client(self) -> Foreign:  # kfp.Client
         warnings.filterwarnings("ignore", category=FutureWarning, module="kfp")
         try:
             import kfp
@@ -97,13 +124,14 @@ class KubeflowEngine:
                 "Submitting to Kubeflow needs kfp, which is not installed.",
                 hint="Run: pip install 'mainspring[pipelines]'",
             ) from error
+        self._address.get("healthz")  # the client would try five times, with a traceback each, and keep the reason
         config = self._config
         options = {"namespace": config.namespace} if config.namespace else {}
         with _explained("answer"):
             return kfp.Client(host=config.host, existing_token=config.token or None, **options)
 
 
-def read_run(run: Any) -> RemoteRun:  # noqa: ANN401 - V2beta1Run
+def read_run(run: Foreign) -> RemoteRun:  # V2beta1Run
     """Put a run of kfp's API into our words."""
     details = (run.run_details.task_details if run.run_details else None) or []
     state = _STATES.get(run.state or "PENDING", "RUNNING")
@@ -111,12 +139,27 @@ def read_run(run: Any) -> RemoteRun:  # noqa: ANN401 - V2beta1Run
     return RemoteRun(state="COMPLETE" if state == "SKIPPED" else state, error=_message(run.error), tasks=tasks)
 
 
-def _task(detail: Any, by_id: dict[str, Any]) -> RemoteTask:  # noqa: ANN401 - V2beta1PipelineTaskDetail
+def read_artifact(named: RemoteArtifact, document: dict[str, Any]) -> RemoteArtifact:
+    """Put an artifact of kfp's API into our words; the number of a metric is metadata under its name."""
+    kind = str(document.get("type") or "Artifact")
+    metadata = dict(document.get("metadata") or {})
+    if document.get("number_value") is not None:
+        metadata[str(document.get("name") or named.name)] = document["number_value"]
+    return RemoteArtifact(
+        id=named.id,
+        name=str(document.get("name") or named.name),
+        type=kind if "." in kind else f"system.{kind}{'s' if kind.endswith('Metric') else ''}",
+        uri=str(document.get("uri") or ""),
+        metadata=metadata,
+    )
+
+
+def _task(detail: Foreign, by_id: dict[str, Any]) -> RemoteTask:  # V2beta1PipelineTaskDetail
     return RemoteTask(
         id=detail.task_id,
         address=_address(detail, by_id),
         name=detail.display_name or detail.task_id,
-        state=_STATES.get(detail.state or "PENDING", "RUNNING"),
+        state=_task_state(detail),
         error=_message(detail.error),
         started_at=_ms(detail.start_time),
         ended_at=_ms(detail.end_time),
@@ -125,7 +168,13 @@ def _task(detail: Any, by_id: dict[str, Any]) -> RemoteTask:  # noqa: ANN401 - V
     )
 
 
-def _address(detail: Any, by_id: dict[str, Any]) -> str:  # noqa: ANN401 - V2beta1PipelineTaskDetail
+def _task_state(detail: Foreign) -> RemoteState:  # V2beta1PipelineTaskDetail
+    """Return the state of a task; one that is skipped with its inputs or outputs had its result from the cache."""
+    state = _STATES.get(detail.state or "PENDING", "RUNNING")
+    return "CACHED" if state == "SKIPPED" and (detail.inputs or detail.outputs) else state
+
+
+def _address(detail: Foreign, by_id: dict[str, Any]) -> str:  # V2beta1PipelineTaskDetail
     """Return the path of names from the root; Kubeflow's names repeat in loops, so the id tells those apart."""
     names: list[str] = []
     seen: set[str] = set()
@@ -139,11 +188,11 @@ def _address(detail: Any, by_id: dict[str, Any]) -> str:  # noqa: ANN401 - V2bet
     return path if len(twins) == 1 else f"{path}[{detail.task_id}]"
 
 
-def _place(detail: Any) -> tuple[Any, Any]:  # noqa: ANN401 - V2beta1PipelineTaskDetail
+def _place(detail: Foreign) -> tuple[Any, Any]:  # V2beta1PipelineTaskDetail
     return (detail.display_name, detail.parent_task_id)
 
 
-def _artifacts(lists: Any) -> dict[str, tuple[RemoteArtifact, ...]]:  # noqa: ANN401 - dict of V2beta1ArtifactList
+def _artifacts(lists: Foreign) -> dict[str, tuple[RemoteArtifact, ...]]:  # dict of V2beta1ArtifactList
     """Return the artifacts by name; Kubeflow's API tells their ids only."""
     return {
         name: tuple(RemoteArtifact(id=str(id), name=name) for id in found.artifact_ids or ())
@@ -151,7 +200,7 @@ def _artifacts(lists: Any) -> dict[str, tuple[RemoteArtifact, ...]]:  # noqa: AN
     }
 
 
-def _message(error: Any) -> str:  # noqa: ANN401 - GoogleRpcStatus
+def _message(error: Foreign) -> str:  # GoogleRpcStatus
     return str(error.message or "") if error is not None else ""
 
 
@@ -175,9 +224,22 @@ class _explained:  # noqa: N801 - reads as a clause
         from google.protobuf.json_format import ParseError
 
         status = getattr(error, "status", None)
-        reason = " ".join(str(getattr(error, "body", None) or error).split())[:300]
+        message = f"Kubeflow does not {self._deed}: {_reason(error)}"
+        if status in (401, 403):
+            raise Refused(message, hint=_LOGIN) from error
         if status == 404:
-            raise NotFound(f"Kubeflow does not {self._deed}: {reason}") from error
+            raise NotFound(message, hint="Has it been deleted there?") from error
         if (status is not None and 400 <= status < 500) or isinstance(error, ValueError | ParseError):
-            raise InvalidInput(f"Kubeflow does not {self._deed}: {reason}") from error
-        raise Unavailable(f"Kubeflow does not {self._deed}: {reason}", hint="Check the host.") from error
+            raise InvalidInput(message) from error
+        raise Unavailable(message, hint="Check the host, and whether Kubeflow runs.") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of the client says: the message in the answer's body, or its own first words."""
+    body = getattr(error, "body", None)
+    try:
+        document = msgspec.json.decode(body) if body else None
+    except msgspec.DecodeError:
+        document = None
+    found = document.get("message") or document.get("error") if isinstance(document, dict) else None
+    return " ".join(str(found or body or getattr(error, "reason", None) or error).split())[:300]

@@ -15,15 +15,26 @@ import sqlalchemy as sa
 
 from mainspring import lineage
 from mainspring.blobs import LocalBlobs
-from mainspring.core import Clock, InvalidInput, new_id
+from mainspring.core import Clock, InvalidInput, NotFound, Refused, Unavailable, new_id
 from mainspring.db import Database
 from mainspring.db.tables.pipelines import pipeline_run, pipeline_task
 from mainspring.pipelines.compile import CompiledPipeline
 from mainspring.pipelines.ir import normalise_numbers
 from mainspring.pipelines.records import PipelineRun, get_run
-from mainspring.pipelines.remote.interface import ENDED, RemoteArtifact, RemoteEngine, RemoteRun, RemoteTask, Submission
+from mainspring.pipelines.remote.interface import (
+    ENDED,
+    RemoteArtifact,
+    RemoteEngine,
+    RemoteRun,
+    RemoteState,
+    RemoteTask,
+    Submission,
+)
 
 REMOTE = "REMOTE"
+_ENDED_TASKS = (*ENDED, "CACHED", "SKIPPED")
+_MOST_FAILURES = 6
+_FOLLOW = "The run goes on there; follow it with: mainspring remote follow {}"
 _EMPTY: dict[str, Any] = {"parameters": {}, "artifacts": {}}
 
 
@@ -45,6 +56,7 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
         cause: str | None = None,
     ) -> str:
         """Start a run elsewhere and record it; returns our id of it."""
+        _require_arguments(compiled, parameters)
         run_id = new_id(self.clock)
         submission = Submission(
             ir=compiled.ir, pipeline=compiled.name, run_id=run_id, parameters=parameters, use_cache=use_cache
@@ -65,10 +77,24 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
         on_change: Callable[[RemoteRun], None] | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> PipelineRun:
-        """Mirror a run until it has ended; return it as it is recorded then."""
-        id, last = remote_id(self._get(run_id), engine.name), None
+        """Mirror a run until it has ended; return it as it is recorded then.
+
+        An engine that does not answer for a while is asked again; a run that is no longer there has failed.
+        """
+        id, last, failures = remote_id(self._get(run_id), engine.name), None, 0
         while True:
-            seen = engine.look(id)
+            try:
+                seen, failures = engine.look(id), 0
+            except NotFound as error:
+                seen = RemoteRun(state="FAILED", error=f"It is not on {engine.name} any more. {error.message}")
+            except Unavailable as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise Unavailable(error.message, hint=_FOLLOW.format(run_id)) from error
+                pause(every_seconds * failures)
+                continue
+            except Refused as error:
+                raise Refused(error.message, hint=f"{error.hint} {_FOLLOW.format(run_id)}") from error
             if seen != last:
                 self.reflect(run_id, seen)
                 last = seen
@@ -88,6 +114,7 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
             for task in seen.tasks:
                 self._reflect_task(connection, run, task, known)
             if seen.state in ENDED:
+                self._end_tasks(connection, run, seen.state)
                 self._finish(connection, run, seen)
 
     def _get(self, run_id: str) -> PipelineRun:
@@ -131,7 +158,7 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
         self, connection: sa.Connection, run: PipelineRun, task: RemoteTask, known: dict[str, dict[str, Any]]
     ) -> None:
         row = known.get(task.address)
-        if row is not None and row["state"] in ("COMPLETE", "CACHED", "FAILED", "SKIPPED", "CANCELED"):
+        if row is not None and row["state"] in _ENDED_TASKS:
             return
         values: dict[str, Any] = {
             "state": task.state,
@@ -153,6 +180,18 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
         rest = {"failures": 0, "component_digest": "", "upstream": [], "inputs": _EMPTY, "outputs": _EMPTY}
         connection.execute(sa.insert(pipeline_task).values(**{**fixed, **rest, **values}))
         known[task.address] = {**fixed, **values}
+
+    def _end_tasks(self, connection: sa.Connection, run: PipelineRun, state: RemoteState) -> None:
+        """End the tasks that the engine said nothing of any more before the run ended; none goes on after it."""
+        state = "COMPLETE" if state == "COMPLETE" else "CANCELED"
+        for address, row in self._known_tasks(connection, run.id).items():
+            if row["state"] in _ENDED_TASKS:
+                continue
+            if row["execution_id"] is not None:
+                lineage.end_execution(connection, self.clock, row["execution_id"], state)
+            place = (pipeline_task.c.run_id == run.id, pipeline_task.c.address == address)
+            values = {"state": state, "ended_at": self.clock.now_ms()}
+            connection.execute(sa.update(pipeline_task).where(*place).values(**values))
 
     def _start_execution(self, connection: sa.Connection, run: PipelineRun, task: RemoteTask) -> str:
         context = lineage.put_context(connection, self.clock, type="pipeline_run", name=run.id)
@@ -215,11 +254,26 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
+def _require_arguments(compiled: CompiledPipeline, parameters: dict[str, Any]) -> None:
+    """Raise `InvalidInput` for a parameter the pipeline has not, or needs and is not given, before anything is sent."""
+    declared = compiled.spec.root.input_definitions.parameters
+    for name in parameters:
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            raise InvalidInput(
+                f"The pipeline {compiled.name!r} has no parameter {name!r}.", hint=f"Its parameters: {known}."
+            )
+    for name, found in declared.items():
+        is_needed = found.default_value is msgspec.UNSET and not found.is_optional
+        if is_needed and name not in parameters:
+            raise InvalidInput(f"The pipeline {compiled.name!r} needs the parameter {name!r}.", hint=f"Pass {name}=….")
+
+
 def remote_id(run: PipelineRun, engine: str = "") -> str:
     """Return the id a run has at the engine it runs on; raise `InvalidInput` when it is not one of that engine."""
     remote = run.code.get("remote")
     if not isinstance(remote, dict) or (engine and remote.get("engine") != engine):
         raise InvalidInput(
-            f"The run {run.id} does not run on {engine or 'another engine'}.", hint="See: mainspring runs"
+            f"The run {run.id} does not run on {engine or 'another engine'}.", hint="See: mainspring pipelines list"
         )
     return str(remote["id"])

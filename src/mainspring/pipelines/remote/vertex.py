@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core import InvalidInput, MainspringError, NotFound, Refused, Unavailable, to_ms
+from mainspring.core import Foreign, InvalidInput, MainspringError, NotFound, Refused, Unavailable, to_ms
 from mainspring.pipelines.remote.documents import Documents, split_documents, write_documents
 from mainspring.pipelines.remote.interface import (
     RemoteArtifact,
@@ -90,7 +92,7 @@ class VertexEngine:
             self._platform.PipelineJob.get(id).cancel()
 
     @cached_property
-    def _platform(self) -> Any:  # noqa: ANN401 - the module
+    def _platform(self) -> Foreign:  # the module
         try:
             from google.auth.credentials import AnonymousCredentials
             from google.cloud import aiplatform
@@ -99,6 +101,7 @@ class VertexEngine:
                 "Submitting to Vertex AI needs google-cloud-aiplatform, which is not installed.",
                 hint="Run: pip install 'mainspring[vertex]'",
             ) from error
+        _log_to_stderr()
         config = self._config
         with _explained("answer"):
             aiplatform.init(
@@ -111,21 +114,30 @@ class VertexEngine:
         return aiplatform
 
 
+def _log_to_stderr() -> None:
+    """Keep the client's log, which it sends to stdout, apart from our answers."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("google.cloud.aiplatform"):
+            for handler in logging.getLogger(name).handlers:
+                if isinstance(handler, logging.StreamHandler):
+                    handler.setStream(sys.stderr)
+
+
 def job_id(pipeline: str, run_id: str) -> str:
     """Return the id of a job, as Vertex wants it: ``[a-z][-a-z0-9]{0,127}``."""
     slug = re.sub(r"[^a-z0-9]+", "-", pipeline.lower()).strip("-")[:90]
     return f"{slug if slug[:1].isalpha() else f'p-{slug}'.rstrip('-')}-{run_id.lower()}"
 
 
-def read_job(job: Any) -> RemoteRun:  # noqa: ANN401 - PipelineJob
+def read_job(job: Foreign) -> RemoteRun:  # PipelineJob
     """Put a job of Vertex's API into our words; the task that stands for the whole pipeline is left out."""
     details = list(job.job_detail.task_details) if job.job_detail else []
     by_id = {detail.task_id: detail for detail in details}
     tasks = tuple(_task(detail, by_id) for detail in details if detail.parent_task_id or len(details) == 1)
-    return RemoteRun(state=_RUN_STATES[int(job.state)], error=_message(job.error), tasks=tasks)
+    return RemoteRun(state=_state(_RUN_STATES, job.state), error=_message(job.error), tasks=tasks)
 
 
-def _task(detail: Any, by_id: dict[int, Any]) -> RemoteTask:  # noqa: ANN401 - PipelineTaskDetail
+def _task(detail: Foreign, by_id: dict[int, Any]) -> RemoteTask:  # PipelineTaskDetail
     names, current = [detail.task_name], by_id.get(detail.parent_task_id)
     while current is not None and current.parent_task_id in by_id and len(names) <= len(by_id):
         names.append(current.task_name)
@@ -136,7 +148,7 @@ def _task(detail: Any, by_id: dict[int, Any]) -> RemoteTask:  # noqa: ANN401 - P
         id=str(detail.task_id),
         address=path if len(twins) == 1 else f"{path}[{detail.task_id}]",
         name=detail.task_name,
-        state="CACHED" if int(detail.state) == _CACHED else _TASK_STATES[int(detail.state)],
+        state="CACHED" if int(detail.state) == _CACHED else _state(_TASK_STATES, detail.state),
         error=_message(detail.error),
         started_at=_ms(detail.start_time),
         ended_at=_ms(detail.end_time),
@@ -145,15 +157,20 @@ def _task(detail: Any, by_id: dict[int, Any]) -> RemoteTask:  # noqa: ANN401 - P
     )
 
 
-def _place(detail: Any) -> tuple[Any, Any]:  # noqa: ANN401 - PipelineTaskDetail
+def _state(states: tuple[RemoteState, ...], number: Foreign) -> RemoteState:  # an enum of protobuf
+    """Return a state by its number; one that is newer than this list is neither begun nor ended."""
+    return states[int(number)] if 0 <= int(number) < len(states) else "RUNNING"
+
+
+def _place(detail: Foreign) -> tuple[Any, Any]:  # PipelineTaskDetail
     return (detail.task_name, detail.parent_task_id)
 
 
-def _artifacts(lists: Any) -> dict[str, tuple[RemoteArtifact, ...]]:  # noqa: ANN401 - map of ArtifactList
+def _artifacts(lists: Foreign) -> dict[str, tuple[RemoteArtifact, ...]]:  # map of ArtifactList
     return {name: tuple(_artifact(name, item) for item in found.artifacts) for name, found in lists.items()}
 
 
-def _artifact(name: str, artifact: Any) -> RemoteArtifact:  # noqa: ANN401 - Artifact
+def _artifact(name: str, artifact: Foreign) -> RemoteArtifact:  # Artifact
     metadata = {key: _plain(value) for key, value in (artifact.metadata or {}).items()}
     return RemoteArtifact(
         id=artifact.name,
@@ -164,7 +181,7 @@ def _artifact(name: str, artifact: Any) -> RemoteArtifact:  # noqa: ANN401 - Art
     )
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a protobuf value
+def _plain(value: Foreign) -> Foreign:  # a protobuf value
     """Turn protobuf's maps and lists into ours, and its doubles into the ints they were."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -175,11 +192,11 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a protobuf value
     return [_plain(item) for item in value]
 
 
-def _message(error: Any) -> str:  # noqa: ANN401 - google.rpc.Status
+def _message(error: Foreign) -> str:  # google.rpc.Status
     return str(error.message or "") if error else ""
 
 
-def _ms(moment: Any) -> int | None:  # noqa: ANN401 - a datetime or None
+def _ms(moment: Foreign) -> int | None:  # a datetime or None
     return None if not moment else to_ms(moment)
 
 
@@ -201,11 +218,14 @@ class _explained:  # noqa: N801 - reads as a clause
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, MainspringError) or not isinstance(error, Exception):
             return
-        code = int(getattr(error, "code", 0) or 0)
+        from google.auth.exceptions import GoogleAuthError
+
+        found = getattr(error, "code", None)
+        code = int(found) if isinstance(found, int) else 0
         message = f"Vertex AI does not {self._deed}: {' '.join(str(error).split())[:300]}"
         if code == 404:
-            raise NotFound(message) from error
-        if code in (401, 403) or "credentials" in str(error).lower():
+            raise NotFound(message, hint="Has it been deleted there?") from error
+        if code in (401, 403) or isinstance(error, GoogleAuthError) or "credentials" in str(error).lower():
             raise Refused(message, hint="Log in with: gcloud auth application-default login") from error
         if isinstance(error, ValueError) or 400 <= code < 500:
             raise InvalidInput(message) from error

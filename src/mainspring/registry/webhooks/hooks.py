@@ -82,9 +82,7 @@ def list_webhooks(connection: sa.Connection, *, max_results: int = 100, page_tok
     limit, offset = check_max_results(max_results, MAX_RESULTS), read_offset(page_token)
     query = sa.select(*_COLUMNS).order_by(_table.c.created_at.desc(), _table.c.id).limit(limit + 1).offset(offset)
     found = [Webhook(**row) for row in connection.execute(query).mappings()]
-    return WebhookPage(
-        webhooks=found[:limit], next_page_token=next_token(offset, limit, limit) if len(found) > limit else None
-    )
+    return WebhookPage(webhooks=found[:limit], next_page_token=next_token(offset, limit, len(found)))
 
 
 def update_webhook(

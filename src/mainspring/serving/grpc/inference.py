@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from mainspring.core import MainspringError
+from mainspring.core import Foreign, MainspringError
 from mainspring.serving.faults import BadRequest, show
 from mainspring.serving.grpc.messages import load_messages
 from mainspring.serving.protocols import v2
@@ -94,7 +94,7 @@ def fault(error: MainspringError) -> Reply:
 WIRE = Wire("grpc", parse, render, fault)
 
 
-def _raw_parts(request: Any) -> list[bytes]:  # noqa: ANN401 - a run-time class
+def _raw_parts(request: Foreign) -> list[bytes]:  # a run-time class
     if len(request.raw_input_contents) != len(request.inputs):
         raise BadRequest(
             f"there are {len(request.raw_input_contents)} raw tensors for {len(request.inputs)} inputs: "
@@ -106,7 +106,7 @@ def _raw_parts(request: Any) -> list[bytes]:  # noqa: ANN401 - a run-time class
     return list(request.raw_input_contents)
 
 
-def _pack(tensor: Any) -> bytes:  # noqa: ANN401 - a run-time class
+def _pack(tensor: Foreign) -> bytes:  # a run-time class
     """Return typed contents as the bytes of a raw tensor."""
     field = _CONTENTS.get(tensor.datatype)
     if field is None:

@@ -14,6 +14,8 @@ from typing import Any
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
+from mainspring.core import Foreign
+
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
 _F = FieldDescriptorProto
@@ -93,7 +95,7 @@ class Messages:
 
     by_name: dict[str, Any]
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - classes that only exist at run time
+    def __getattr__(self, name: str) -> Foreign:  # classes that only exist at run time
         return self.by_name[name]
 
 

@@ -15,7 +15,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from mainspring import __version__
-from mainspring.core import MainspringError, NotFound, Refused, Unavailable
+from mainspring.core import Foreign, MainspringError, NotFound, Refused, Unavailable
 from mainspring.serving.app import App
 from mainspring.serving.calls import make_call
 from mainspring.serving.endpoint import Endpoint
@@ -135,7 +135,7 @@ class _Service:
         """Return the handler of a method: it checks the token, and turns errors into statuses."""
         work = self._methods[method]
 
-        async def handle(request: Any, context: Any) -> Any:  # noqa: ANN401 - run-time classes
+        async def handle(request: Foreign, context: Foreign) -> Foreign:  # run-time classes
             try:
                 if method not in _OPEN:
                     self._authorize(context)
@@ -150,11 +150,11 @@ class _Service:
 
         return handle
 
-    def _authorize(self, context: Any) -> None:  # noqa: ANN401
+    def _authorize(self, context: Foreign) -> None:
         if not is_authorized(_headers(context), self._options.token):
             raise Unauthorized("A bearer token is needed.", hint="Send the metadata authorization: Bearer TOKEN.")
 
-    async def _infer(self, body: bytes, context: Any) -> bytes:  # noqa: ANN401
+    async def _infer(self, body: bytes, context: Foreign) -> bytes:
         head = _model_of(body)
         endpoint = self._endpoint(head.name)
         done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -176,24 +176,24 @@ class _Service:
             await context.abort(_CODES.get(reply.status, grpc.StatusCode.INTERNAL), reply.body.decode())
         return reply.body
 
-    async def _server_live(self, _: Any, __: Any) -> Any:  # noqa: ANN401
+    async def _server_live(self, _: Foreign, __: Foreign) -> Foreign:
         live = not any(endpoint.is_sick for endpoint in self._app.endpoints.values())
         return self._make.ServerLiveResponse(live=live)
 
-    async def _server_ready(self, _: Any, __: Any) -> Any:  # noqa: ANN401
+    async def _server_ready(self, _: Foreign, __: Foreign) -> Foreign:
         return self._make.ServerReadyResponse(ready=self._app.is_healthy())
 
-    async def _model_ready(self, request: Any, _: Any) -> Any:  # noqa: ANN401
+    async def _model_ready(self, request: Foreign, _: Foreign) -> Foreign:
         endpoint = self._endpoint(request.name)
         if request.version and endpoint.router is not None:
             endpoint.router.with_version(request.version)
         return self._make.ModelReadyResponse(ready=endpoint.is_ready)
 
-    async def _server_metadata(self, _: Any, __: Any) -> Any:  # noqa: ANN401
+    async def _server_metadata(self, _: Foreign, __: Foreign) -> Foreign:
         extensions = [name for name in v2.EXTENSIONS if name != "binary_tensor_data"]
         return self._make.ServerMetadataResponse(name="mainspring", version=__version__, extensions=extensions)
 
-    async def _model_metadata(self, request: Any, _: Any) -> Any:  # noqa: ANN401
+    async def _model_metadata(self, request: Foreign, _: Foreign) -> Foreign:
         endpoint = self._endpoint(request.name)
         router = endpoint.require_router()
         variant = router.with_version(request.version) if request.version else router.choose("")
@@ -206,7 +206,7 @@ class _Service:
                 getattr(response, side).add(**tensor)
         return response
 
-    async def _index(self, request: Any, _: Any) -> Any:  # noqa: ANN401
+    async def _index(self, request: Foreign, _: Foreign) -> Foreign:
         response = self._make.RepositoryIndexResponse()
         for endpoint in self._app.endpoints.values():
             state = "READY" if endpoint.is_ready else "UNAVAILABLE"
@@ -216,11 +216,11 @@ class _Service:
                 response.models.add(name=endpoint.name, version=version, state=state, reason=endpoint.error)
         return response
 
-    async def _load(self, request: Any, _: Any) -> Any:  # noqa: ANN401
+    async def _load(self, request: Foreign, _: Foreign) -> Foreign:
         await self._repository().load(request.model_name)
         return self._make.RepositoryModelLoadResponse()
 
-    async def _unload(self, request: Any, _: Any) -> Any:  # noqa: ANN401
+    async def _unload(self, request: Foreign, _: Foreign) -> Foreign:
         await self._repository().unload(request.model_name)
         return self._make.RepositoryModelUnloadResponse()
 
@@ -236,7 +236,7 @@ class _Service:
         return endpoint
 
 
-def _model_of(body: bytes) -> Any:  # noqa: ANN401
+def _model_of(body: bytes) -> Foreign:
     """Return the name and version of the model an infer call is for, its first two fields; the wire reads the rest."""
     try:
         return load_messages().ModelReadyRequest.FromString(body)
@@ -244,7 +244,7 @@ def _model_of(body: bytes) -> Any:  # noqa: ANN401
         raise BadRequest("the message is not a ModelInferRequest") from error
 
 
-def _headers(context: Any) -> Headers:  # noqa: ANN401
+def _headers(context: Foreign) -> Headers:
     return {
         name.encode(): value if isinstance(value, bytes) else value.encode("latin-1", "replace")
         for name, value in context.invocation_metadata() or ()

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from mainspring.core import MainspringError
 from mainspring.serving.faults import BadRequest, TooLarge, UnsupportedMedia
 from mainspring.serving.numbers import decode_or_none, numbers_of_rows
-from mainspring.serving.plan import Column, Plan
-from mainspring.serving.protocols.answers import predictions
+from mainspring.serving.plan import INPUT, Column, Plan
+from mainspring.serving.protocols.answers import lists, predictions
 from mainspring.serving.protocols.v1 import read_instances
+from mainspring.serving.unsigned import infer_cells
 from mainspring.serving.validation import MLFLOW, Columns, matrix_to_columns
 from mainspring.serving.wire import (
     Answer,
@@ -27,7 +29,6 @@ from mainspring.serving.wire import (
     Wire,
     decode_json,
     json_reply,
-    plain,
     refuse_twice,
 )
 
@@ -43,7 +44,7 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
     """A pandas DataFrame in its ``split`` orientation."""
 
     data: list[list[Any]]
-    columns: list[str] | None = None
+    columns: list[str | int] | None = None
     index: list[Any] | None = None
 
 
@@ -117,9 +118,8 @@ def _parse_any(body: bytes) -> Parsed:
 def render(parsed: Parsed, answer: Answer) -> Reply:
     """Answer ``{"predictions": …}``: a list, records for a table, an object of lists for several named arrays."""
     outputs = answer.outputs
-    if len(outputs.names) > 1 and not outputs.is_frame:
-        found = {name: plain(array) for name, array in zip(outputs.names, outputs.arrays, strict=True)}
-        return json_reply({"predictions": found})
+    if (len(outputs.names) > 1 or outputs.is_named) and not outputs.is_frame:
+        return json_reply({"predictions": lists(outputs)})
     return json_reply({"predictions": predictions(outputs)})
 
 
@@ -212,7 +212,7 @@ def _reader(form: str, value: object) -> Callable[[Plan], Given]:
         raise BadRequest(f"{form!r} must be a list of rows")
     if form == "dataframe_records" and not all(isinstance(row, dict) for row in value):
         raise BadRequest("'dataframe_records' must be a list of objects")
-    given = Given(rows=value)
+    given = Given(rows=value, form="table" if form == "dataframe_records" else "arrays")
     return lambda plan: given
 
 
@@ -221,11 +221,14 @@ def _read_split(value: object) -> Callable[[Plan], Given]:
         split = msgspec.convert(value, Split)
     except msgspec.ValidationError as error:
         raise BadRequest(f"'dataframe_split' is not a DataFrame: {str(error)[:300]}") from error
-    columns = split.columns
+    columns = None if split.columns is None else [str(name) for name in split.columns]
     if columns is not None and len(set(columns)) != len(columns):
         raise BadRequest("'dataframe_split' names a column twice")
 
     def read(plan: Plan) -> Given:
+        if plan.is_open:
+            names = columns or [str(place) for place in range(len(split.data[0]) if split.data else 0)]
+            return Given(matrix_to_columns(split.data, names), form="table")
         if columns is None or (len(columns) == len(plan.names) and tuple(columns) == plan.names):
             return Given(rows=split.data)
         if plan.tensors:
@@ -237,6 +240,8 @@ def _read_split(value: object) -> Callable[[Plan], Given]:
 
 def _read_inputs(value: object, plan: Plan) -> Given:
     """Read the column-oriented form: an object of lists; a bare list for a tensor, or where there is one column."""
+    if plan.is_open:
+        return _read_open(value)
     if isinstance(value, dict):
         return Given({name: values if isinstance(values, list) else [values] for name, values in value.items()})
     if plan.tensors:
@@ -246,6 +251,14 @@ def _read_inputs(value: object, plan: Plan) -> Given:
     if len(plan.names) == 1:
         return Given(rows=[value])
     raise BadRequest("'inputs' must be an object with one list per column")
+
+
+def _read_open(value: object) -> Given:
+    """Read ``inputs`` for a model without a signature: arrays by name, a list of objects, or one array."""
+    if isinstance(value, dict):
+        columns = {name: one if isinstance(one, list) else np.asarray(one) for name, one in value.items()}
+        return Given(columns, form="arrays")
+    return Given(rows=value, form="records") if isinstance(value, list) else Given({INPUT: np.asarray(value)})
 
 
 def _read_csv(body: bytes) -> Callable[[Plan], Given]:
@@ -261,10 +274,9 @@ def _read_csv(body: bytes) -> Callable[[Plan], Given]:
 
     def read(plan: Plan) -> Given:
         table = matrix_to_columns([[*row] for row in rows[1:]], rows[0])
-        columns: Columns = {
-            name: [_cell(str(text), plan.by_name.get(name), is_tensor=bool(plan.tensors)) for text in texts]
-            for name, texts in table.items()
-        }
+        columns: Columns = {name: _cells(plan, name, texts) for name, texts in table.items()}
+        if plan.is_open:
+            return Given(columns, form="table")
         return Given(columns)
 
     return read
@@ -288,8 +300,16 @@ def _parse_parquet(body: bytes) -> Parsed:
         raise BadRequest("the body is not a Parquet file") from error
     if len(set(names)) != len(names):
         raise BadRequest("the Parquet body names a column twice")
-    given = Given(columns)
+    given = Given(columns, form="table")
     return Parsed(lambda plan: given, rules=MLFLOW)
+
+
+def _cells(plan: Plan, name: str, texts: list[Any]) -> list[Any]:
+    """Give the cells of a column the type the plan says; where it says none, the one that all of them have."""
+    column = plan.by_name.get(name)
+    if plan.is_open or (column is not None and column.type == "any"):
+        return infer_cells(texts)
+    return [_cell(text, column, is_tensor=bool(plan.tensors)) for text in texts]
 
 
 def _cell(text: str, column: Column | None, *, is_tensor: bool) -> object:

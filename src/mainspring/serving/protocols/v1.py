@@ -72,7 +72,7 @@ def _parse_any(body: bytes) -> Parsed:
     rows = (request.instances if request.instances is not None else request.inputs) or []
     keys = 1 if request.parameters is None else 2 + len(request.parameters)
     refuse_twice(body, keys + sum(len(row) for row in rows if type(row) is dict))
-    given = Given(rows=rows)
+    given = Given(rows=rows, form="table")
     return Parsed(lambda plan: given, params=request.parameters, rules=_RULES)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.core import Foreign
+
 _CLASSIFIERS = ("RandomForestClassifier", "ExtraTreesClassifier")
 _REGRESSORS = ("RandomForestRegressor", "ExtraTreesRegressor")
 _ROWS = 12
@@ -19,7 +21,7 @@ _ROWS = 12
 Call = Callable[[Any], Any]
 
 
-def fast_forest(model: Any, method: str) -> Call | None:  # noqa: ANN401 - any estimator
+def fast_forest(model: Foreign, method: str) -> Call | None:  # any estimator
     """Return a quicker ``method`` of a forest that answers exactly the same, or nothing if there is none."""
     kind = type(model)
     if not kind.__module__.startswith("sklearn.ensemble.") or kind.__name__ not in (*_CLASSIFIERS, *_REGRESSORS):
@@ -30,7 +32,7 @@ def fast_forest(model: Any, method: str) -> Call | None:  # noqa: ANN401 - any e
     return call if _answers_the_same(call, getattr(model, method), int(model.n_features_in_)) else None
 
 
-def _classifier(model: Any, method: str) -> Call:  # noqa: ANN401 - any forest
+def _classifier(model: Foreign, method: str) -> Call:  # any forest
     trees = [one.tree_ for one in model.estimators_]
     classes, width = model.classes_, int(model.n_classes_)
 
@@ -47,7 +49,7 @@ def _classifier(model: Any, method: str) -> Call:  # noqa: ANN401 - any forest
     return lambda rows: classes.take(np.argmax(predict_proba(rows), axis=1), axis=0)
 
 
-def _regressor(model: Any) -> Call:  # noqa: ANN401 - any forest
+def _regressor(model: Foreign) -> Call:  # any forest
     trees = [one.tree_ for one in model.estimators_]
 
     def predict(rows: NDArray[Any]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mainspring.core import Corrupt, Refused, Unavailable
+from mainspring.core import Corrupt, Foreign, Refused, Unavailable
 from mainspring.serving.checked import Checked
 from mainspring.serving.mlmodel import data_path
 from mainspring.serving.outputs import PREDICT, Outputs
@@ -75,7 +75,7 @@ def _objects(config: object) -> Iterator[dict[str, Any]]:
             waiting.extend(one)
 
 
-def _open(source: Source, path: Path) -> Any:  # noqa: ANN401 - an optional library
+def _open(source: Source, path: Path) -> Foreign:  # an optional library
     try:
         # Late: seconds and hundreds of MB, for models of this kind.
         keras: Any = importlib.import_module("keras")
@@ -90,7 +90,7 @@ def _open(source: Source, path: Path) -> Any:  # noqa: ANN401 - an optional libr
         ) from error
 
 
-def _runtime(source: Source, model: Any) -> Runtime:  # noqa: ANN401 - an optional library
+def _runtime(source: Source, model: Foreign) -> Runtime:  # an optional library
     keras: Any = importlib.import_module("keras")
     plan = source.plan or tensor_plan(
         Tensor(name=one.name, dtype=str(one.dtype), shape=(-1, *(size or -1 for size in one.shape[1:])))

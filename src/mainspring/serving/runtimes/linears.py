@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.core import Foreign
 from mainspring.serving.faults import BadRequest
 
 _LINEAR = frozenset(
@@ -25,7 +26,7 @@ Call = Callable[[Any], Any]
 Step = Callable[[Rows], Rows]
 
 
-def fast_linear(model: Any, method: str) -> Call | None:  # noqa: ANN401 - any estimator
+def fast_linear(model: Foreign, method: str) -> Call | None:  # any estimator
     """Return a quicker ``method`` of a linear model that answers exactly the same, or nothing if there is none."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     is_ours = (
@@ -69,7 +70,7 @@ def _in_earnest(original: Call, rows: Rows) -> object:
             raise BadRequest("a number is too large for the model: it overflows") from error
 
 
-def _scaler(step: Any) -> Step | None:  # noqa: ANN401 - any estimator
+def _scaler(step: Foreign) -> Step | None:  # any estimator
     """Return what a scaler does, if it is one of the two plain ones."""
     kind = type(step)
     if not kind.__module__.startswith("sklearn.preprocessing."):
@@ -88,7 +89,7 @@ def _scaler(step: Any) -> Step | None:  # noqa: ANN401 - any estimator
     return None
 
 
-def _scores(last: Any, steps: list[Step]) -> Step:  # noqa: ANN401 - any linear estimator
+def _scores(last: Foreign, steps: list[Step]) -> Step:  # any linear estimator
     weights = last.coef_.T
     intercept = last.intercept_
 
@@ -104,7 +105,7 @@ def _scores(last: Any, steps: list[Step]) -> Step:  # noqa: ANN401 - any linear 
     return scores
 
 
-def _forms(last: Any, scores: Step, method: str) -> list[Call]:  # noqa: ANN401 - any linear estimator
+def _forms(last: Foreign, scores: Step, method: str) -> list[Call]:  # any linear estimator
     """Return the ways scikit-learn makes an answer of scores: one of them, or none, is this estimator's."""
 
     def decide(rows: Rows) -> Rows:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Corrupt, Refused, Unavailable
+from mainspring.core import Corrupt, Foreign, Refused, Unavailable
 from mainspring.serving.checked import Checked
 from mainspring.serving.mlmodel import data_path
 from mainspring.serving.onnxfile import check_external_data
@@ -53,8 +53,7 @@ def load(source: Source) -> Runtime:
     run = session.run
 
     def predict_batch(checked: Checked) -> Outputs:
-        found = run(None, feed(checked))
-        return Outputs(names, tuple(map(_plain, found)))
+        return _outputs(names, run(None, feed(checked)), is_table=bool(plan.columns))
 
     takes_one_row = bool(session.get_inputs()[0].shape) and session.get_inputs()[0].shape[0] == 1
     predict = _row_by_row(predict_batch) if takes_one_row else predict_batch
@@ -68,7 +67,7 @@ def load(source: Source) -> Runtime:
     return Runtime(PLATFORM, plan, first, {name: one for name, one in methods.items() if one is not first})
 
 
-def _open(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def _open(path: Path) -> Foreign:  # onnxruntime has no types
     try:
         # Late: only for models of this kind.
         import onnxruntime
@@ -86,7 +85,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
         raise Corrupt(f"ONNX Runtime cannot use {path.name}: {str(error).splitlines()[0][:300]}") from error
 
 
-def _tensor(source: Source, one: Any) -> Tensor:  # noqa: ANN401 - onnxruntime has no types
+def _tensor(source: Source, one: Foreign) -> Tensor:  # onnxruntime has no types
     if one.type not in _DTYPES:
         raise Refused(f"Input {one.name} of model {source.name} is a {one.type}, which is not served.")
     sizes = [size if isinstance(size, int) else -1 for size in one.shape]
@@ -128,12 +127,22 @@ def _shape(array: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     return array.reshape(-1, 1) if array.ndim == 1 and len(tensor.shape) == 2 else array
 
 
-def _plain(found: Any) -> NDArray[Any]:  # noqa: ANN401 - an array, or a list of maps by class
+def _outputs(names: tuple[str, ...], found: list[Any], *, is_table: bool) -> Outputs:
+    """Return a session's outputs: a table to one who sends columns, as MLflow has it, else arrays by name."""
+    keys = {name: tuple(sorted(one[0])) for name, one in zip(names, found, strict=True) if _has_keys(one)}
+    arrays = tuple(_plain(one, keys.get(name)) for name, one in zip(names, found, strict=True))
+    if is_table and all(array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1) for array in arrays):
+        return Outputs(names, tuple(array.reshape(-1) for array in arrays), is_frame=True)
+    return Outputs(names, arrays, is_named=True, keys=keys)
+
+
+def _has_keys(found: Foreign) -> bool:  # an array, or a list of maps by class
+    return isinstance(found, list) and bool(found) and isinstance(found[0], dict)
+
+
+def _plain(found: Foreign, keys: tuple[Any, ...] | None) -> NDArray[Any]:  # an array, or maps by class
     """Return an output as an array; maps from classes to scores become one column per class."""
-    if isinstance(found, list) and found and isinstance(found[0], dict):
-        keys = sorted(found[0])
-        return np.array([[row[key] for key in keys] for row in found])
-    return np.asarray(found)
+    return np.asarray(found) if keys is None else np.array([[row[key] for key in keys] for row in found])
 
 
 def _scores(outputs: Outputs) -> NDArray[Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from mainspring.core import Unavailable
+import numpy as np
+
+from mainspring.core import Foreign, Unavailable
 from mainspring.serving.checked import Checked
 from mainspring.serving.outputs import Outputs
-from mainspring.serving.plan import Plan, matrix_plan
-from mainspring.serving.runtimes.frames import frame_builder, to_outputs
+from mainspring.serving.plan import Plan, open_plan
+from mainspring.serving.runtimes.frames import any_outputs, frame_builder, open_input
 from mainspring.serving.runtimes.interface import Runtime, Source
 from mainspring.serving.runtimes.skopsfile import restore_defaults
 
@@ -37,17 +40,30 @@ def load(source: Source) -> Runtime:
     return _runtime(source, model)
 
 
-def _runtime(source: Source, model: Any) -> Runtime:  # noqa: ANN401 - MLflow has no types here
-    plan = source.plan or matrix_plan(None)
-    frame = frame_builder(plan, source.name) if plan.columns else None
+def _runtime(source: Source, model: Foreign) -> Runtime:  # MLflow has no types here
+    """Make a runtime; a model may answer whatever it likes to a request (`Lane` takes only what has rows apart)."""
+    plan = source.plan or open_plan()
+    give = _giver(source, plan)
 
     def predict(checked: Checked) -> Outputs:
-        rows = frame(checked) if frame else _tensors(plan, checked)
         params = dict(checked.params) if plan.params else None
-        return to_outputs(model.predict(rows, params=params) if params else model.predict(rows), checked.rows)
+        return any_outputs(model.predict(give(checked), params=params) if params else model.predict(give(checked)))
 
     return Runtime(PLATFORM, plan, predict)
 
 
-def _tensors(plan: Plan, checked: Checked) -> Any:  # noqa: ANN401 - an array, or arrays by name
-    return checked.columns if len(plan.tensors) > 1 else checked.columns[plan.tensors[0].name]
+def _giver(source: Source, plan: Plan) -> Callable[[Checked], Any]:
+    """Return what makes the model's argument: a DataFrame, an array, arrays by name, or what was sent."""
+    if plan.columns:
+        return frame_builder(plan, source.name)
+    if plan.is_open:
+        return open_input
+    texts = frozenset(tensor.name for tensor in plan.tensors if tensor.dtype == "str")
+
+    def tensors(checked: Checked) -> Foreign:  # an array, or arrays by name
+        if checked.matrix is not None:
+            return checked.matrix
+        found = {name: np.asarray(array, str) if name in texts else array for name, array in checked.columns.items()}
+        return found if len(found) > 1 else found[plan.names[0]]
+
+    return tensors

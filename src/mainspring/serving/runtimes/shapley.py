@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Unavailable
+from mainspring.core import Foreign, Unavailable
 from mainspring.serving.checked import Checked
 from mainspring.serving.explanations import Explain, Explanation, make_explanation
 from mainspring.serving.plan import Plan
 
 
-def explainer_of(model: Any, plan: Plan, prepare: Callable[[Checked], Any]) -> Explain | None:  # noqa: ANN401
+def explainer_of(model: Foreign, plan: Plan, prepare: Callable[[Checked], Any]) -> Explain | None:
     """Return what explains an estimator, or nothing if it is neither linear nor made of trees.
 
     A pipeline is explained in the inputs of its last step, where its other steps keep one column per column.
@@ -41,7 +41,7 @@ def explainer_of(model: Any, plan: Plan, prepare: Callable[[Checked], Any]) -> E
     return None
 
 
-def _split(model: Any) -> tuple[list[Any] | None, Any]:  # noqa: ANN401 - any estimator
+def _split(model: Foreign) -> tuple[list[Any] | None, Any]:  # any estimator
     """Return the steps before the last of a pipeline, if each keeps the number of columns, and the last."""
     if not hasattr(model, "steps"):
         return [], model
@@ -56,7 +56,7 @@ _KEEPS = frozenset(
 )
 
 
-def _linear(last: Any, names: tuple[str, ...], matrix: Callable[[Checked], NDArray[Any]]) -> Explain:  # noqa: ANN401
+def _linear(last: Foreign, names: tuple[str, ...], matrix: Callable[[Checked], NDArray[Any]]) -> Explain:
     """Explain a weighted sum; behind a scaler its inputs are measured from their means, else from zero."""
     weights = np.atleast_2d(last.coef_)
     base = np.atleast_1d(last.intercept_)
@@ -71,7 +71,7 @@ def _linear(last: Any, names: tuple[str, ...], matrix: Callable[[Checked], NDArr
     return explain
 
 
-def _trees(last: Any, names: tuple[str, ...], matrix: Callable[[Checked], NDArray[Any]]) -> Explain:  # noqa: ANN401
+def _trees(last: Foreign, names: tuple[str, ...], matrix: Callable[[Checked], NDArray[Any]]) -> Explain:
     found: list[Any] = []
 
     def explain(checked: Checked) -> Explanation:
@@ -91,7 +91,7 @@ def _trees(last: Any, names: tuple[str, ...], matrix: Callable[[Checked], NDArra
     return explain
 
 
-def _tree_explainer(last: Any) -> Any:  # noqa: ANN401 - shap has no types
+def _tree_explainer(last: Foreign) -> Foreign:  # shap has no types
     try:
         # Late: shap brings numba and is seconds to import; only for who asks for an explanation.
         import shap
@@ -100,7 +100,7 @@ def _tree_explainer(last: Any) -> Any:  # noqa: ANN401 - shap has no types
     return shap.TreeExplainer(last)
 
 
-def _classes(last: Any, count: int) -> tuple[str, ...]:  # noqa: ANN401 - any estimator
+def _classes(last: Foreign, count: int) -> tuple[str, ...]:  # any estimator
     classes: Any = getattr(last, "classes_", ())
     if len(classes) == count:
         return tuple(map(str, classes))

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Corrupt, Refused
+from mainspring.core import Corrupt, Foreign, Refused
 from mainspring.serving.checked import Checked
 from mainspring.serving.mlmodel import data_path
 from mainspring.serving.outputs import PREDICT, Outputs
-from mainspring.serving.plan import Column, ColumnType, DataType, Plan, make_plan, matrix_plan
+from mainspring.serving.plan import Column, ColumnType, DataType, Plan, make_plan, matrix_plan, open_plan
 from mainspring.serving.runtimes.examples import make_example, takes_missing
 from mainspring.serving.runtimes.forests import fast_forest
-from mainspring.serving.runtimes.frames import frame_builder, to_outputs, without_pandas
+from mainspring.serving.runtimes.frames import frame_builder, open_input, to_outputs, without_pandas
 from mainspring.serving.runtimes.interface import Predict, Runtime, Source
 from mainspring.serving.runtimes.linears import fast_linear
 from mainspring.serving.runtimes.pickles import load_pickle
@@ -33,17 +33,13 @@ _BY_NAME = ("ColumnTransformer", "FunctionTransformer", "make_column_selector", 
 Prepare = Callable[[Checked], Any]
 
 
-class _Quick(threading.local):
-    """scikit-learn's switches, and OpenMP's, are per thread: the first use in a thread sets them."""
+class _OneThread(threading.local):
+    """How many threads OpenMP uses is a thread's own affair: the first call in a thread sets it."""
 
     def __init__(self) -> None:
-        import sklearn
-
         threads: Any = importlib.import_module("threadpoolctl")
         # A batch is too small to share: waiting for the other threads costs more than they do (8 times, measured).
         threads.threadpool_limits(limits=1)
-        # What these checks look for, the plan has checked already.
-        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         self.is_set = True
 
 
@@ -52,12 +48,12 @@ def load(source: Source) -> Runtime:
     return wrap(source, read_estimator(source))
 
 
-def read_estimator(source: Source) -> Any:  # noqa: ANN401 - any estimator
+def read_estimator(source: Source) -> Foreign:  # any estimator
     """Return the estimator of a model of MLflow's sklearn flavour."""
     return _read(source, _path(source))
 
 
-def wrap(source: Source, model: Any) -> Runtime:  # noqa: ANN401 - any estimator
+def wrap(source: Source, model: Foreign) -> Runtime:  # any estimator
     """Make a runtime of an estimator in memory."""
     names = [name for name in METHODS if callable(getattr(model, name, None))]
     wanted = str(source.flavor("python_function").get("predict_fn", PREDICT))
@@ -68,14 +64,15 @@ def wrap(source: Source, model: Any) -> Runtime:  # noqa: ANN401 - any estimator
     _calm(model)
     plan = source.plan or _plan_of(model)
     plan, prepare = _choose(source, plan, model, wanted)
-    quick = _Quick()
-    takes_arrays = not plan.columns or isinstance(prepare(make_example(plan, 1)), np.ndarray)
+    one_thread = _OneThread()
+    takes_arrays = (bool(plan.tensors) and not plan.is_open) or isinstance(prepare(make_example(plan, 1)), np.ndarray)
 
     def method(name: str) -> Predict:
-        call = (fast_forest(model, name) or fast_linear(model, name) if takes_arrays else None) or getattr(model, name)
+        fast = fast_forest(model, name) or fast_linear(model, name) if takes_arrays else None
+        call = fast or _unchecked(getattr(model, name))
 
         def answer(checked: Checked) -> Outputs:
-            assert quick.is_set
+            assert one_thread.is_set
             return to_outputs(call(prepare(checked)), checked.rows, name)
 
         return answer
@@ -89,6 +86,20 @@ def wrap(source: Source, model: Any) -> Runtime:  # noqa: ANN401 - any estimator
     return Runtime(PLATFORM, plan, first, methods, explainer_of(model, plan, prepare))
 
 
+def _unchecked(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a method without scikit-learn's own checks: what they look for, the plan has checked already.
+
+    The switches belong to the thread, so they are put back after each call: whoever fits a model in it has his own.
+    """
+    import sklearn
+
+    def predict(rows: Foreign) -> Foreign:  # what the method takes and gives
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            return call(rows)
+
+    return predict
+
+
 def _path(source: Source) -> Path:
     named = source.flavor("sklearn").get("pickled_model") or source.flavor("python_function").get("model_path")
     path = data_path(source.folder, {"data": named})
@@ -97,7 +108,7 @@ def _path(source: Source) -> Path:
     return path
 
 
-def _read(source: Source, path: Path) -> Any:  # noqa: ANN401 - any estimator
+def _read(source: Source, path: Path) -> Foreign:  # any estimator
     texts = source.plan is not None and not source.plan.is_numeric and bool(source.plan.columns)
     if path.suffix != ".skops":
         source.require_pickle(path.name)
@@ -109,14 +120,14 @@ def _read(source: Source, path: Path) -> Any:  # noqa: ANN401 - any estimator
     return load_skops(source, path, needs_pandas=texts or mentions(path, *_BY_NAME))
 
 
-def _calm(model: Any) -> None:  # noqa: ANN401 - any estimator
+def _calm(model: Foreign) -> None:  # any estimator
     """Keep estimators from starting threads or processes for a single request."""
     for one in estimators_in(model):
         if getattr(one, "n_jobs", None) not in (None, 1):
             one.n_jobs = 1
 
 
-def estimators_in(model: Any) -> list[Any]:  # noqa: ANN401 - any estimator
+def estimators_in(model: Foreign) -> list[Any]:  # any estimator
     """Return the model and the estimators it is composed of, without the members of ensembles."""
     found, waiting = [], [model]
     while waiting:
@@ -132,7 +143,7 @@ def estimators_in(model: Any) -> list[Any]:  # noqa: ANN401 - any estimator
     return found
 
 
-def _plan_of(model: Any) -> Plan:  # noqa: ANN401 - any estimator
+def _plan_of(model: Foreign) -> Plan:  # any estimator
     """Make the plan of a model without a signature from what it learned about its inputs."""
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
@@ -141,16 +152,17 @@ def _plan_of(model: Any) -> Plan:  # noqa: ANN401 - any estimator
         nested = DataType(kind=kind) if kind == "any" else None
         return make_plan([Column(name=str(name), type=kind, nested=nested) for name in names])
     width = getattr(model, "n_features_in_", None)
-    if width is None:
-        raise Refused("The model does not say what it takes and has no signature.", hint="Log it with signature=…")
-    return matrix_plan(int(width))
+    return open_plan() if width is None else matrix_plan(int(width))
 
 
-def _choose(source: Source, plan: Plan, model: Any, method: str) -> tuple[Plan, Prepare]:  # noqa: ANN401
+def _choose(source: Source, plan: Plan, model: Foreign, method: str) -> tuple[Plan, Prepare]:
     """Choose between arrays and DataFrames, and find out what may be missing and which texts are known."""
     plan = _with_categories(plan, model)
+    if plan.is_open:
+        return plan, open_input
     if not plan.columns:
-        return _missing(plan, model, method, Checked.to_matrix), Checked.to_matrix
+        prepare = _arrays(plan)
+        return _missing(plan, model, method, prepare), prepare
     if plan.is_numeric and not any(_selects(one) for one in estimators_in(model)):
         prepare = _ordered(source, plan, model)
         _forget_names(model)
@@ -159,11 +171,24 @@ def _choose(source: Source, plan: Plan, model: Any, method: str) -> tuple[Plan, 
     plan = _missing(plan, model, method, frame)
     if plan.is_numeric and _agree(plan, model, method, frame):
         _forget_names(model)
-        return plan, Checked.to_matrix
+        return plan, _matrix(plan)
     return plan, frame
 
 
-def _selects(one: Any) -> bool:  # noqa: ANN401 - any estimator
+def _matrix(plan: Plan) -> Prepare:
+    """Return what makes a matrix of columns: of single precision if all are, in the order a DataFrame has it."""
+    if plan.singles.size == len(plan.columns):
+        return lambda checked: checked.to_matrix().astype(np.float32, order="F")
+    return Checked.to_matrix
+
+
+def _arrays(plan: Plan) -> Prepare:
+    """Return what makes a model's argument where no column is named: a matrix, or an array of texts."""
+    name, shape = plan.tensors[0].name, plan.tensors[0].shape
+    return (lambda checked: np.asarray(checked[name])) if len(shape) == 1 else Checked.to_matrix
+
+
+def _selects(one: Foreign) -> bool:  # any estimator
     """Say whether an estimator might look at the names of columns; scikit-learn's own do not, but for a few."""
     kind = type(one)
     return (
@@ -173,34 +198,35 @@ def _selects(one: Any) -> bool:  # noqa: ANN401 - any estimator
     )
 
 
-def _ordered(source: Source, plan: Plan, model: Any) -> Prepare:  # noqa: ANN401 - any estimator
+def _ordered(source: Source, plan: Plan, model: Foreign) -> Prepare:  # any estimator
     """Return the matrix in the order the model was fitted with."""
     fitted = tuple(map(str, getattr(model, "feature_names_in_", ())))
     width = getattr(model, "n_features_in_", len(plan.columns))
     if width != len(plan.columns):
         raise Corrupt(f"Model {source.name} has {width} features, its signature {len(plan.columns)}.")
+    matrix = _matrix(plan)
     if not fitted or fitted == plan.names or not plan.has_names:
-        return Checked.to_matrix
+        return matrix
     if frozenset(fitted) != plan.name_set:
         raise Corrupt(f"The signature of model {source.name} has other columns than the model.")
     places = np.array([plan.names.index(name) for name in fitted])
-    return lambda checked: checked.to_matrix()[:, places]
+    return lambda checked: matrix(checked)[:, places]
 
 
-def _forget_names(model: Any) -> None:  # noqa: ANN401 - any estimator
+def _forget_names(model: Foreign) -> None:  # any estimator
     """Forget the names of the columns, or every call with an array warns about them."""
     for one in estimators_in(model):
         vars(one).pop("feature_names_in_", None)
 
 
-def _agree(plan: Plan, model: Any, method: str, frame: Prepare) -> bool:  # noqa: ANN401 - any estimator
+def _agree(plan: Plan, model: Foreign, method: str, frame: Prepare) -> bool:  # any estimator
     """Say whether arrays give exactly what DataFrames give, on random rows."""
     example = make_example(plan, 16)
     call = getattr(model, method)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            one, other = np.asarray(call(frame(example))), np.asarray(call(example.to_matrix()))
+            one, other = np.asarray(call(frame(example))), np.asarray(call(_matrix(plan)(example)))
         except Exception:  # noqa: BLE001 - whatever an estimator raises: then it is not proven
             return False
     return _same(one, other)
@@ -212,7 +238,7 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
 
 
-def _missing(plan: Plan, model: Any, method: str, prepare: Prepare) -> Plan:  # noqa: ANN401 - any estimator
+def _missing(plan: Plan, model: Foreign, method: str, prepare: Prepare) -> Plan:  # any estimator
     """Find out in which columns the model can do without a value."""
     import sklearn
 
@@ -227,7 +253,7 @@ def _missing(plan: Plan, model: Any, method: str, prepare: Prepare) -> Plan:  # 
     return takes_missing(plan, predict)
 
 
-def _with_categories(plan: Plan, model: Any) -> Plan:  # noqa: ANN401 - any estimator
+def _with_categories(plan: Plan, model: Foreign) -> Plan:  # any estimator
     """Tell the plan which texts the model's encoders have learned, and whether they fail on others."""
     learned: dict[str, tuple[frozenset[str], bool]] = {}
     for one in estimators_in(model):
@@ -246,7 +272,7 @@ def _with_categories(plan: Plan, model: Any) -> Plan:  # noqa: ANN401 - any esti
     return make_plan(columns, plan.params, has_names=plan.has_names)
 
 
-def _learn(learned: dict[str, tuple[frozenset[str], bool]], encoder: Any, columns: Any) -> None:  # noqa: ANN401
+def _learn(learned: dict[str, tuple[frozenset[str], bool]], encoder: Foreign, columns: Foreign) -> None:
     for one in estimators_in(encoder):
         categories = getattr(one, "categories_", None)
         if categories is None or not isinstance(columns, list | np.ndarray) or len(categories) != len(columns):

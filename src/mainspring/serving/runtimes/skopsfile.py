@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mainspring.core import Corrupt, Refused, Unavailable
+from mainspring.core import Corrupt, Foreign, Refused, Unavailable
 from mainspring.serving.runtimes.frames import without_pandas
 from mainspring.serving.runtimes.interface import Source
 from mainspring.serving.runtimes.memory import require_memory
@@ -32,6 +32,9 @@ VETTED = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "numpy.dtype",
 )
 """Types beyond skops' own defaults: the contents of the first two `check_estimator` checks, the rest are plain data."""
@@ -49,6 +52,8 @@ def load_skops(source: Source, path: Path, *, needs_pandas: bool) -> object:
     _check_tree_arguments(path, schema)
     skops = _import_skops(needs_pandas=needs_pandas)
     trusted = [*VETTED, *_estimators(schema), *source.trust.types]
+    if source.trust.allow_pickle:
+        trusted += _untrusted(skops, path, trusted)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,7 +64,7 @@ def load_skops(source: Source, path: Path, *, needs_pandas: bool) -> object:
             raise Refused(
                 f"Model {source.name} holds the type {unknown[0]}, which this server does not trust"
                 + (f" (nor {len(unknown) - 1} more)." if len(unknown) > 1 else "."),
-                hint=f"Pass --trust-type {unknown[0]} if you know what it does when it is loaded.",
+                hint=f"Pass --trust-type {unknown[0]} if you know what it does when it is loaded, or --allow-pickle.",
             ) from error
         raise Unavailable(
             f"Model {source.name} cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0][:300]}",
@@ -85,7 +90,7 @@ def restore_defaults() -> None:
         names += [f"{kind.__module__}.{kind.__name__}" for _, kind in all_estimators()]
 
 
-def _import_skops(*, needs_pandas: bool) -> Any:  # noqa: ANN401 - a module
+def _import_skops(*, needs_pandas: bool) -> Foreign:  # a module
     """Import skops without all of scikit-learn.
 
     To list the estimators it trusts, skops imports every module of scikit-learn (and pytest): 0.7 s and 12 MB. Here
@@ -137,7 +142,7 @@ def _is_estimator(module: str, name: str) -> bool:
     )
 
 
-def _untrusted(skops: Any, path: Path, trusted: list[str]) -> list[str]:  # noqa: ANN401
+def _untrusted(skops: Foreign, path: Path, trusted: list[str]) -> list[str]:
     try:
         return sorted(set(skops.get_untrusted_types(file=path)) - set(trusted))
     except Exception:  # noqa: BLE001 - the file is damaged in another way, which load() has said

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mainspring.core import Corrupt
+from mainspring.core import Corrupt, Foreign
 
 _BITSET_WORDS = 8
 _MAX_OBJECTS = 5_000_000
@@ -53,9 +53,9 @@ def _walk(model: object) -> Iterator[Any]:
             waiting.extend(getattr(one, "__dict__", {}).values())
 
 
-def _check_owner(one: Any) -> None:  # noqa: ANN401 - any estimator
+def _check_owner(one: Foreign) -> None:  # any estimator
     """Check what an estimator hands to compiled code."""
-    parts = vars(one)
+    parts: dict[str, Any] = one.__dict__
     if "tree_" in parts and type(parts["tree_"]).__name__ == "Tree":
         _require(parts["tree_"].n_features == parts.get("n_features_in_"), "a tree has other features than its owner")
     if "estimators_" in parts:
@@ -79,13 +79,13 @@ def _check_owner(one: Any) -> None:  # noqa: ANN401 - any estimator
         _require(places == list(range(len(places))), "a vocabulary has words at places that are not there")
 
 
-def _check_tree(tree: Any) -> None:  # noqa: ANN401 - a compiled type
+def _check_tree(tree: Foreign) -> None:  # a compiled type
     _require(0 < tree.node_count <= tree.capacity, "a tree has more nodes than it holds")
     left, right, feature = tree.children_left, tree.children_right, tree.feature
     _check_nodes(left, right, feature, left != -1, tree.n_features)
 
 
-def _check_nodes(left: Any, right: Any, feature: Any, inner: Any, features: int) -> None:  # noqa: ANN401 - arrays
+def _check_nodes(left: Foreign, right: Foreign, feature: Foreign, inner: Foreign, features: int) -> None:  # arrays
     """Check that every inner node splits on a feature there is, and that its children are later nodes."""
     places = np.arange(len(left), dtype=np.int64)[inner]
     for child in (left[inner].astype(np.int64), right[inner].astype(np.int64)):
@@ -175,7 +175,7 @@ def _check_neighbors(parts: dict[str, Any]) -> None:
         _require(bool(inside), "a neighbour has a class that is not there")
 
 
-def _is_sound_sparse(matrix: Any) -> bool:  # noqa: ANN401 - any of scipy's compressed matrices
+def _is_sound_sparse(matrix: Foreign) -> bool:  # any of scipy's compressed matrices
     try:
         matrix.check_format(full_check=True)
     except (ValueError, IndexError):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import Corrupt, Refused, Unavailable
+from mainspring.core import Corrupt, Foreign, Refused, Unavailable
 from mainspring.serving.checked import Checked
 from mainspring.serving.mlmodel import data_path
 from mainspring.serving.outputs import PREDICT, Outputs
@@ -88,7 +88,7 @@ def audit_script(path: Path) -> None:
                 raise Refused(f"{path.name} uses {what}, which is not an operator that is served.")
 
 
-def audit_exported(path: Path, torch: Any) -> None:  # noqa: ANN401 - an optional library
+def audit_exported(path: Path, torch: Foreign) -> None:  # an optional library
     """Refuse an exported program that holds anything but plain data and tensors."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -123,7 +123,7 @@ def _raw_tensors(archive: zipfile.ZipFile) -> set[str]:
     return raw - pickled
 
 
-def _is_plain(data: bytes, torch: Any) -> bool:  # noqa: ANN401 - an optional library
+def _is_plain(data: bytes, torch: Foreign) -> bool:  # an optional library
     if _PLAIN_TEXT.fullmatch(data):
         return True
     try:
@@ -139,7 +139,7 @@ def _is_plain(data: bytes, torch: Any) -> bool:  # noqa: ANN401 - an optional li
     return True
 
 
-def _import_torch() -> Any:  # noqa: ANN401 - a module
+def _import_torch() -> Foreign:  # a module
     try:
         # Late: seconds and 200 MB, for models of this kind.
         import torch
@@ -154,7 +154,7 @@ def _import_torch() -> Any:  # noqa: ANN401 - a module
     return torch
 
 
-def _runtime(source: Source, torch: Any, model: Any, platform: str) -> Runtime:  # noqa: ANN401
+def _runtime(source: Source, torch: Foreign, model: Foreign, platform: str) -> Runtime:
     plan = source.plan or matrix_plan(None)
 
     def predict(checked: Checked) -> Outputs:
@@ -172,7 +172,7 @@ def _arrays(plan: Plan, checked: Checked) -> list[NDArray[Any]]:
     return [np.array(checked[name]) for name in plan.names]
 
 
-def _outputs(found: Any) -> Outputs:  # noqa: ANN401 - a tensor, or several
+def _outputs(found: Foreign) -> Outputs:  # a tensor, or several
     if isinstance(found, Mapping):
         return Outputs(tuple(map(str, found)), tuple(one.numpy() for one in found.values()))
     if isinstance(found, list | tuple):
