@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
+from mainspring.core import Refused
 from mainspring.pipelines.component import ContainerComponent, PythonComponent, Resources
 from mainspring.pipelines.launchers import TaskLaunch
 from mainspring.pipelines.launchers.ray import RayLauncher, ray_options
@@ -78,6 +81,37 @@ def test_a_folder_travels_whole_and_paths_in_its_documents_move(tmp_path):
     document = json.loads((copy / "executor_input.json").read_text())
     assert document["outputs"]["outputFile"] == str(copy / "outputs" / "executor_output.json")
     assert str(origin) in (origin / "executor_input.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "target"),
+    [
+        ("../evil", tarfile.REGTYPE, ""),
+        ("/tmp/evil", tarfile.REGTYPE, ""),
+        ("a", tarfile.SYMTYPE, "../.."),
+        ("a", tarfile.SYMTYPE, "/etc"),
+        ("a", tarfile.LNKTYPE, "../passwd"),
+        ("a", tarfile.FIFOTYPE, ""),
+    ],
+)
+def test_what_leads_outside_of_a_folder_that_travels_is_refused(tmp_path, name, kind, target):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        archive.addfile(member)
+    with pytest.raises(Refused, match="leads outside"):
+        unpack(packed.getvalue(), tmp_path / "copy")
+    assert list((tmp_path / "copy").iterdir()) == []
+
+
+def test_links_inside_of_a_folder_travel_with_it(tmp_path):
+    (tmp_path / "origin" / "deep").mkdir(parents=True)
+    (tmp_path / "origin" / "file").write_text("x")
+    (tmp_path / "origin" / "deep" / "link").symlink_to("../file")
+    os.link(tmp_path / "origin" / "file", tmp_path / "origin" / "twin")
+    unpack(pack(tmp_path / "origin"), tmp_path / "copy")
+    assert (tmp_path / "copy" / "deep" / "link").read_text() == (tmp_path / "copy" / "twin").read_text() == "x"
 
 
 def test_tasks_run_on_ray_side_by_side_and_failures_come_back(launcher, tmp_path):

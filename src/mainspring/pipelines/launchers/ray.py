@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core import Foreign, Unavailable
+from mainspring.core import Foreign, Refused, Unavailable
 from mainspring.pipelines.component import ContainerComponent, PythonComponent, Resources
 from mainspring.pipelines.launchers.interface import TaskExit, TaskLaunch
 from mainspring.pipelines.launchers.ray_node import NodeResult, pack, run_on_node, unpack
@@ -97,8 +97,11 @@ class RayLauncher:
         except self._ray.exceptions.RayError as error:
             words = " ".join(str(error).split())[:500]
             return TaskExit(key=task.key, status=1, error=f"Ray lost the task: {words}", lost=True)
-        if result.folder is not None:
-            unpack(result.folder, Path(task.folder).parent)
+        try:
+            if result.folder is not None:
+                unpack(result.folder, Path(task.folder).parent)
+        except Refused as error:
+            return TaskExit(key=task.key, status=1, error=str(error))
         return msgspec.structs.replace(result.ended, key=task.key)
 
 

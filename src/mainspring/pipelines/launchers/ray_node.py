@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from mainspring.core import Refused
 from mainspring.pipelines.launchers.interface import TaskExit, TaskLaunch
 from mainspring.pipelines.launchers.local import LocalLauncher
 
@@ -52,9 +53,21 @@ def pack(folder: Path, *, moved: tuple[str, str] | None = None) -> bytes:
 
 def unpack(packed: bytes, folder: Path, *, moved: tuple[str, str] | None = None) -> None:
     """Write an archive's files into a folder, none outside it; ``moved`` rewrites a path in the documents after."""
+    folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r") as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            _check_member(member, folder.resolve())
+            archive.extract(member, folder)
     _rewrite(folder, moved)
+
+
+def _check_member(member: tarfile.TarInfo, folder: Path) -> None:
+    """Raise `Refused` for what is no file, folder or link, or leads outside, as tarfile's "data" filter does."""
+    place = folder / member.name
+    leads = (place.parent if member.issym() else folder) / member.linkname if member.linkname else place
+    is_plain = member.isfile() or member.isdir() or member.islnk() or member.issym()
+    if not is_plain or not all(path.resolve().is_relative_to(folder) for path in (place, leads)):
+        raise Refused(f"{member.name[:200]!r} in a task's folder leads outside it.", hint="Write no such links.")
 
 
 @cache
