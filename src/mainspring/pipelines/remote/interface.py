@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import msgspec
+
+from mainspring.core import MainspringError
 
 RemoteState = Literal["PENDING", "RUNNING", "COMPLETE", "FAILED", "CANCELED", "SKIPPED", "CACHED"]
 ENDED = ("COMPLETE", "FAILED", "CANCELED")
@@ -89,3 +93,14 @@ class RemoteEngine(Protocol):
     def cancel(self, id: str) -> None:
         """Ask the engine to stop a run."""
         ...
+
+
+@contextmanager
+def explained(deed: str, refusal: Callable[[str, Exception], MainspringError]) -> Iterator[None]:
+    """Turn what an engine's client raises into the one line that says what the engine would not do."""
+    try:
+        yield
+    except MainspringError:
+        raise
+    except Exception as error:
+        raise refusal(deed, error) from error

@@ -23,6 +23,7 @@ from mainspring.pipelines.remote.interface import (
     RemoteTask,
     Submission,
     Submitted,
+    explained,
 )
 
 _SECONDS = 60.0
@@ -74,7 +75,7 @@ class KubeflowEngine:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             path.write_bytes(ir)
-            with _explained(f"take the pipeline {submission.pipeline!r}"), redirect_stdout(StringIO()):
+            with explained(f"take the pipeline {submission.pipeline!r}", _refusal), redirect_stdout(StringIO()):
                 created = self._client.create_run_from_pipeline_package(
                     str(path),
                     arguments=submission.parameters,
@@ -88,13 +89,13 @@ class KubeflowEngine:
 
     def look(self, id: str) -> RemoteRun:
         """Return how a run stands now."""
-        with _explained(f"show the run {id}"):
+        with explained(f"show the run {id}", _refusal):
             seen = read_run(self._client.runs.run_service_get_run(run_id=id, _request_timeout=_SECONDS))
         return msgspec.structs.replace(seen, tasks=tuple(self._with_artifacts(task) for task in seen.tasks))
 
     def cancel(self, id: str) -> None:
         """Ask Kubeflow to terminate the run."""
-        with _explained(f"terminate the run {id}"):
+        with explained(f"terminate the run {id}", _refusal):
             self._client.runs.run_service_terminate_run(run_id=id, _request_timeout=_SECONDS)
 
     def _with_artifacts(self, task: RemoteTask) -> RemoteTask:
@@ -127,7 +128,7 @@ class KubeflowEngine:
         self._address.get("healthz")  # the client would try five times, with a traceback each, and keep the reason
         config = self._config
         options = {"namespace": config.namespace} if config.namespace else {}
-        with _explained("answer"):
+        with explained("answer", _refusal):
             return kfp.Client(host=config.host, existing_token=config.token or None, **options)
 
 
@@ -209,29 +210,19 @@ def _ms(moment: datetime | None) -> int | None:
     return to_ms(moment) if moment is not None and moment.year > 1970 else None
 
 
-class _explained:  # noqa: N801 - reads as a clause
-    """Turns what the client raises into one line that says what Kubeflow would not do."""
+def _refusal(deed: str, error: Exception) -> MainspringError:
+    """Return in one line what Kubeflow would not do, given what its client raises."""
+    from google.protobuf.json_format import ParseError
 
-    def __init__(self, deed: str) -> None:
-        self._deed = deed
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None or isinstance(error, MainspringError) or not isinstance(error, Exception):
-            return
-        from google.protobuf.json_format import ParseError
-
-        status = getattr(error, "status", None)
-        message = f"Kubeflow does not {self._deed}: {_reason(error)}"
-        if status in (401, 403):
-            raise Refused(message, hint=_LOGIN) from error
-        if status == 404:
-            raise NotFound(message, hint="Has it been deleted there?") from error
-        if (status is not None and 400 <= status < 500) or isinstance(error, ValueError | ParseError):
-            raise InvalidInput(message) from error
-        raise Unavailable(message, hint="Check the host, and whether Kubeflow runs.") from error
+    status = getattr(error, "status", None)
+    message = f"Kubeflow does not {deed}: {_reason(error)}"
+    if status in (401, 403):
+        return Refused(message, hint=_LOGIN)
+    if status == 404:
+        return NotFound(message, hint="Has it been deleted there?")
+    if (status is not None and 400 <= status < 500) or isinstance(error, ValueError | ParseError):
+        return InvalidInput(message)
+    return Unavailable(message, hint="Check the host, and whether Kubeflow runs.")
 
 
 def _reason(error: Exception) -> str:

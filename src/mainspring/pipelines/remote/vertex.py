@@ -21,6 +21,7 @@ from mainspring.pipelines.remote.interface import (
     RemoteTask,
     Submission,
     Submitted,
+    explained,
 )
 
 _RUN_STATES: tuple[RemoteState, ...] = (
@@ -65,7 +66,7 @@ class VertexEngine:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             path.write_bytes(write_documents(Documents(pipeline=documents.pipeline)))
-            with _explained(f"take the pipeline {submission.pipeline!r}"):
+            with explained(f"take the pipeline {submission.pipeline!r}", _refusal):
                 job = self._platform.PipelineJob(
                     display_name=submission.pipeline,
                     template_path=str(path),
@@ -83,12 +84,12 @@ class VertexEngine:
 
     def look(self, id: str) -> RemoteRun:
         """Return how a job stands now."""
-        with _explained(f"show the job {id}"):
+        with explained(f"show the job {id}", _refusal):
             return read_job(self._platform.PipelineJob.get(id).gca_resource)
 
     def cancel(self, id: str) -> None:
         """Ask Vertex to cancel the job."""
-        with _explained(f"cancel the job {id}"):
+        with explained(f"cancel the job {id}", _refusal):
             self._platform.PipelineJob.get(id).cancel()
 
     @cached_property
@@ -103,7 +104,7 @@ class VertexEngine:
             ) from error
         _log_to_stderr()
         config = self._config
-        with _explained("answer"):
+        with explained("answer", _refusal):
             aiplatform.init(
                 project=config.project,
                 location=config.location,
@@ -206,27 +207,17 @@ def _console(resource: str) -> str:
     return f"{base}/{parts[3]}/runs/{parts[5]}?project={parts[1]}" if len(parts) == 6 else ""
 
 
-class _explained:  # noqa: N801 - reads as a clause
-    """Turns what the client raises into one line that says what Vertex would not do."""
+def _refusal(deed: str, error: Exception) -> MainspringError:
+    """Return in one line what Vertex would not do, given what its client raises."""
+    from google.auth.exceptions import GoogleAuthError
 
-    def __init__(self, deed: str) -> None:
-        self._deed = deed
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None or isinstance(error, MainspringError) or not isinstance(error, Exception):
-            return
-        from google.auth.exceptions import GoogleAuthError
-
-        found = getattr(error, "code", None)
-        code = int(found) if isinstance(found, int) else 0
-        message = f"Vertex AI does not {self._deed}: {' '.join(str(error).split())[:300]}"
-        if code == 404:
-            raise NotFound(message, hint="Has it been deleted there?") from error
-        if code in (401, 403) or isinstance(error, GoogleAuthError) or "credentials" in str(error).lower():
-            raise Refused(message, hint="Log in with: gcloud auth application-default login") from error
-        if isinstance(error, ValueError) or 400 <= code < 500:
-            raise InvalidInput(message) from error
-        raise Unavailable(message, hint="Check project, location and network.") from error
+    found = getattr(error, "code", None)
+    code = int(found) if isinstance(found, int) else 0
+    message = f"Vertex AI does not {deed}: {' '.join(str(error).split())[:300]}"
+    if code == 404:
+        return NotFound(message, hint="Has it been deleted there?")
+    if code in (401, 403) or isinstance(error, GoogleAuthError) or "credentials" in str(error).lower():
+        return Refused(message, hint="Log in with: gcloud auth application-default login")
+    if isinstance(error, ValueError) or 400 <= code < 500:
+        return InvalidInput(message)
+    return Unavailable(message, hint="Check project, location and network.")
