@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import signal
 import subprocess
 import sys
@@ -331,7 +332,18 @@ def large_pages(pid):
     return sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
 
 
-@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="this kernel knows no large pages")
+def gathers_pages():
+    """Say whether this kernel makes large pages when it is asked to (MADV_COLLAPSE, Linux 6.1)."""
+    with mmap.mmap(-1, 8 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.write(bytes(8 << 20))
+        try:
+            memory.madvise(25)
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.skipif(not gathers_pages(), reason="this kernel gathers no memory into large pages")
 def test_a_large_zygote_that_forks_often_gathers_its_memory_and_its_tasks_still_work(tmp_path, monkeypatch):
     (tmp_path / "roomy.py").write_text("THINGS = [object() for _ in range(3_000_000)]\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -96,15 +96,15 @@ class Nursery:
         self._cleanups: set[int] = set()
         self._forks = 0
         self._compacting: Iterator[bool] | None = _compact()
+        self._wants_quiet = False
 
     def serve(self) -> None:
         """Obey and reap until the input ends, then leave nothing running."""
         buffer = b""
         while True:
-            has_spare_time = self._compacting is not None and self._forks >= _COMPACT_AFTER
-            readable, _, _ = select.select([0, self._wakeup], [], [], 0 if has_spare_time else None)
-            if not readable and self._compacting is not None and not next(self._compacting, False):
-                self._compacting = None
+            readable, _, _ = select.select([0, self._wakeup], [], [], 0 if self._may_compact() else None)
+            if not readable:
+                self._compact_further()
             if self._wakeup in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
@@ -117,6 +117,17 @@ class Nursery:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     self._obey(json.loads(line))
+
+    def _may_compact(self) -> bool:
+        return (
+            self._compacting is not None and self._forks >= _COMPACT_AFTER and not (self._wants_quiet and self._tasks)
+        )
+
+    def _compact_further(self) -> None:
+        went_well = next(self._compacting, None) if self._compacting is not None else None
+        self._wants_quiet = went_well is False
+        if went_well is None:
+            self._compacting = None
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "cancel" in message:
@@ -182,8 +193,8 @@ class Nursery:
 def _compact() -> Iterator[bool]:
     """Gather our memory into large pages, one a step: a fork copies what says where pages are, and then has less to.
 
-    With pandas and scikit-learn in memory it halves the time a fork takes. Linux 6.1 and later (madvise(2)); elsewhere
-    nothing changes.
+    With pandas and scikit-learn in memory it halves the time a fork takes. A step that a fork or its end got in the way
+    of yields False, and is tried once more. Linux 6.1 and later (madvise(2)); elsewhere nothing changes.
     """
     present = ctypes.create_string_buffer(_LARGE_PAGE // 4096)
     for line in Path("/proc/self/maps").read_text().splitlines():
@@ -194,8 +205,11 @@ def _compact() -> Iterator[bool]:
         for start in range(-(-first // _LARGE_PAGE) * _LARGE_PAGE, end - _LARGE_PAGE + 1, _LARGE_PAGE):
             place, size = ctypes.c_void_p(start), ctypes.c_size_t(_LARGE_PAGE)
             if _LIBRARY.mincore(place, size, present) == 0 and sum(present.raw) >= _FULL:
-                _LIBRARY.madvise(place, size, _MADV_COLLAPSE)
-                yield True
+                went_well = _LIBRARY.madvise(place, size, _MADV_COLLAPSE) == 0
+                yield went_well
+                if not went_well:
+                    _LIBRARY.madvise(place, size, _MADV_COLLAPSE)
+                    yield True
 
 
 def _kill_group(pid: int) -> None:
