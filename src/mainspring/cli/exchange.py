@@ -13,6 +13,8 @@ import typer
 from mainspring.cli.project import open_project, options_of
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from mainspring.exchange import BadRow, Progress
 
 client = typer.Typer(help="What programs logged with mainspring.client.", no_args_is_help=True, rich_markup_mode=None)
@@ -138,12 +140,12 @@ def show_progress() -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description:>18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(kind: str, done: int, total: int) -> None:
             if kind not in tasks:
                 tasks[kind] = bars.add_task(kind, total=total)
-            bars.update(tasks[kind], completed=done, total=total)  # type: ignore[arg-type]
+            bars.update(tasks[kind], completed=done, total=total)
 
         yield show
 

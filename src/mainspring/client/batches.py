@@ -26,8 +26,10 @@ class Batch:
         """Return how many things it holds."""
         return len(self.metrics) + len(self.params) + len(self.tags)
 
-    def accepts(self, record: MetricRecord | ParamRecord | TagRecord) -> bool:
-        """Say whether the record still fits."""
+    def accepts(self, record: Record) -> bool:
+        """Say whether the record still fits; files and the end of the run never do."""
+        if isinstance(record, (FileRecord, EndRecord)):
+            return False
         if len(self) >= MAX_ENTITIES or self.size + _size(record) > MAX_BYTES:
             return not len(self)
         if isinstance(record, ParamRecord):
@@ -69,8 +71,7 @@ def plan_calls(records: Iterable[tuple[Record, int]]) -> Iterator[Call]:
     """Group records into calls; files and the end of the run are calls of their own."""
     batch, reached = Batch(), 0
     for record, offset in records:
-        is_alone = isinstance(record, (FileRecord, EndRecord))
-        if len(batch) and (is_alone or not batch.accepts(record)):  # type: ignore[arg-type]
+        if len(batch) and not batch.accepts(record):
             yield Call(batch, reached)
             batch = Batch()
         if isinstance(record, (FileRecord, EndRecord)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from typing import SupportsFloat, SupportsIndex
 
 from mainspring.core import InvalidInput
 
@@ -27,12 +29,12 @@ def check_key(kind: str, key: object) -> str:
     return key
 
 
-def check_value(key: str, value: object) -> float:
-    """Return a metric's value as a number: anything `float` understands, but not text."""
+def check_value(key: str, value: SupportsFloat | SupportsIndex) -> float:
+    """Return a metric's value: anything `float` understands (NumPy scalars, tensors of one element), but not text."""
     if isinstance(value, (str, bytes)):
         raise InvalidInput(f"Metric {key!r} has the value {value!r}, which is text.", hint="Log a number, or a param.")
     try:
-        return float(value)  # type: ignore[arg-type]  # NumPy scalars and one-element tensors are welcome
+        return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InvalidInput(
             f"Metric {key!r} has a value of the type {type(value).__name__}, which is not a number.",
@@ -40,15 +42,15 @@ def check_value(key: str, value: object) -> float:
         ) from error
 
 
-def check_integer(name: str, value: object) -> int:
+def check_integer(name: str, value: SupportsIndex) -> int:
     """Return a step or a time stamp if it fits into 64 bits."""
     try:
-        number = value.__index__()  # type: ignore[attr-defined]
-    except (AttributeError, TypeError) as error:
+        number = operator.index(value)
+    except TypeError as error:
         raise InvalidInput(f"The {name} {value!r} is not a whole number.", hint=f"Pass {name} as int.") from error
     if not -_INT64 <= number < _INT64:
         raise InvalidInput(f"The {name} {number} does not fit into 64 bits.", hint=f"Use a smaller {name}.")
-    return int(number)
+    return number
 
 
 def check_text(kind: str, key: str, value: object, limit: int) -> str:

@@ -190,9 +190,9 @@ def _end(spool: Spool, sink: Sink, record: EndRecord) -> None:
 
 
 def _set_aside(spool: Spool, error: MainspringError, *what: Mapping[str, object]) -> None:
-    line = {"run": spool.start.run_id, "error": str(error)}
+    line: dict[str, object] = {"run": spool.start.run_id, "error": str(error)}
     for part in what:
-        line.update({name: value for name, value in part.items() if value})  # type: ignore[misc]
+        line.update({name: value for name, value in part.items() if value})
     with spool.path.with_suffix(".refused").open("a") as file:
         file.write(json.dumps(line) + "\n")
     log.warning("run %s: refused by the store, kept in %s: %s", spool.start.run_id, spool.path.stem + ".refused", error)

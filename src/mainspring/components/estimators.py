@@ -12,7 +12,7 @@ import numpy as np
 from mainspring.core import Foreign, InvalidInput, Unavailable
 
 Task = Literal["binary", "multiclass", "regression"]
-TASKS = ("binary", "multiclass", "regression")
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 FUNCTION = "function:"
 
 ALLOWED = frozenset(
@@ -49,7 +49,7 @@ def check_task(task: str) -> Task:
     """Return the task; raise `InvalidInput` if it is none."""
     for known in TASKS:
         if task == known:
-            return known  # type: ignore[return-value]
+            return known
     raise InvalidInput(f"{task[:50]!r} is no task.", hint=f"Use {', '.join(TASKS)}.")
 
 

@@ -17,16 +17,18 @@ from mainspring.pipelines import CompiledPipeline, Engine, Launcher, ProcessLaun
 from mainspring.pipelines.launchers import VenvLauncher
 from mainspring.pipelines.launchers.ray import RayLauncher
 
-PIPELINES = Path(__file__).parent / "pipelines.py"
+FEATURES = Path(__file__).parent / "features"
 COMPILE = """
-import json, sys, warnings
+import importlib, json, pathlib, sys, warnings
 warnings.simplefilter("ignore")
 sys.path.insert(0, sys.argv[1])
-import pipelines
+for file in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
+    importlib.import_module(file.stem)
 from kfp import compiler
-for name in pipelines.ALL:
-    compiler.Compiler().compile(getattr(pipelines, name), f"{sys.argv[2]}/{name}.yaml")
-print(json.dumps(pipelines.ALL))
+from parts import ALL
+for name, pipeline in ALL.items():
+    compiler.Compiler().compile(pipeline, f"{sys.argv[2]}/{name}.yaml")
+print(json.dumps(list(ALL)))
 """
 LAUNCHERS: dict[str, Callable[[Path], Launcher]] = {
     "process": lambda _folder: ProcessLauncher(),
@@ -38,9 +40,9 @@ if os.environ.get("MAINSPRING_LONG_TESTS"):
 
 @pytest.fixture(scope="session")
 def conformance(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CompiledPipeline]:
-    """All pipelines of pipelines.py, compiled once by the real compiler."""
+    """All pipelines of the features, compiled once by the real compiler."""
     folder = tmp_path_factory.mktemp("conformance")
-    command = [sys.executable, "-c", COMPILE, str(PIPELINES.parent), str(folder)]
+    command = [sys.executable, "-c", COMPILE, str(FEATURES), str(folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     names = json.loads(done.stdout.splitlines()[-1])
