@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mainspring.api.kfp.filters import Field
-from mainspring.api.kfp.listing import Listing, select_page
+from mainspring.api.kfp.listing import Listing, select_page, usual_fields
 from mainspring.api.kfp.wire import Call, moment, text_field, without_empty
 from mainspring.core import AlreadyExists, Clock, InvalidInput, NotFound, new_id
 from mainspring.db.tables.kfp import kfp_experiment as table
@@ -31,15 +31,16 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 LISTING: Listing[Experiment] = Listing(
     kind="experiment",
     id=lambda item: item.id,
-    fields={
-        "experiment_id": Field(read=lambda item: item.id),
-        "id": Field(read=lambda item: item.id),
-        "display_name": Field(read=lambda item: item.name),
-        "name": Field(read=lambda item: item.name),
-        "description": Field(read=lambda item: item.description),
-        "created_at": Field(read=lambda item: item.created_at, kind="time"),
+    fields=usual_fields(
+        Experiment,
+        "experiment",
+        id=lambda item: item.id,
+        name=lambda item: item.name,
+        description=lambda item: item.description,
+        created_at=lambda item: item.created_at,
+    )
+    | {
         "storage_state": Field(read=lambda item: item.storage_state),
-        "namespace": Field(read=lambda item: ""),
     },
 )
 

@@ -28,6 +28,30 @@ class Listing(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
     id: Callable[[Item], str]
 
 
+def usual_fields(
+    of: type[Item],
+    kind: str,
+    *,
+    id: Callable[[Item], str],
+    name: Callable[[Item], str],
+    description: Callable[[Item], str],
+    created_at: Callable[[Item], int],
+) -> dict[str, Field[Item]]:
+    """Return the fields every kind of thing has, under all names the API knows them by; there is one namespace.
+
+    ``of`` is the type of the items.
+    """
+    return {
+        f"{kind}_id": Field(read=id),
+        "id": Field(read=id),
+        "display_name": Field(read=name),
+        "name": Field(read=name),
+        "description": Field(read=description),
+        "created_at": Field(read=created_at, kind="time"),
+        "namespace": Field(read=lambda _: ""),
+    }
+
+
 class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
     """One page, the token of the next (empty after the last), and how many items the whole list has."""
 

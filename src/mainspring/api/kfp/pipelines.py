@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from mainspring.api.kfp.filters import Field
-from mainspring.api.kfp.listing import Listing, select_page
+from mainspring.api.kfp.listing import Listing, select_page, usual_fields
 from mainspring.api.kfp.wire import Call, moment, object_field, pipeline_file, text_field, uploaded_file, without_empty
 from mainspring.core import AlreadyExists, InvalidInput, NotFound, new_id
 from mainspring.db.tables.kfp import kfp_pipeline, kfp_pipeline_version
@@ -42,27 +41,26 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 PIPELINES: Listing[Pipeline] = Listing(
     kind="pipeline",
     id=lambda item: item.id,
-    fields={
-        "pipeline_id": Field(read=lambda item: item.id),
-        "id": Field(read=lambda item: item.id),
-        "display_name": Field(read=lambda item: item.name),
-        "name": Field(read=lambda item: item.name),
-        "description": Field(read=lambda item: item.description),
-        "created_at": Field(read=lambda item: item.created_at, kind="time"),
-        "namespace": Field(read=lambda item: ""),
-    },
+    fields=usual_fields(
+        Pipeline,
+        "pipeline",
+        id=lambda item: item.id,
+        name=lambda item: item.name,
+        description=lambda item: item.description,
+        created_at=lambda item: item.created_at,
+    ),
 )
 VERSIONS: Listing[Version] = Listing(
     kind="pipeline_version",
     id=lambda item: item.id,
-    fields={
-        "pipeline_version_id": Field(read=lambda item: item.id),
-        "id": Field(read=lambda item: item.id),
-        "display_name": Field(read=lambda item: item.name),
-        "name": Field(read=lambda item: item.name),
-        "description": Field(read=lambda item: item.description),
-        "created_at": Field(read=lambda item: item.created_at, kind="time"),
-    },
+    fields=usual_fields(
+        Version,
+        "pipeline_version",
+        id=lambda item: item.id,
+        name=lambda item: item.name,
+        description=lambda item: item.description,
+        created_at=lambda item: item.created_at,
+    ),
 )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from mainspring.api.kfp import experiments, pipelines
 from mainspring.api.kfp.filters import Field
-from mainspring.api.kfp.listing import Listing, select_page
+from mainspring.api.kfp.listing import Listing, select_page, usual_fields
 from mainspring.api.kfp.runs import Source, engine_of, find_source, keep_records
 from mainspring.api.kfp.wire import Call, moment, object_field, text_field, without_empty
 from mainspring.automation.macros import Macros
@@ -40,16 +40,17 @@ def _status_of(found: StoredSchedule) -> str:
 LISTING: Listing[StoredSchedule] = Listing(
     kind="recurring_run",
     id=lambda item: item.id,
-    fields={
-        "recurring_run_id": Field(read=lambda item: item.id),
-        "id": Field(read=lambda item: item.id),
-        "display_name": Field(read=lambda item: item.name),
-        "name": Field(read=lambda item: item.name),
-        "description": Field(read=lambda item: str(item.details.get("description") or "")),
-        "created_at": Field(read=lambda item: item.created_at, kind="time"),
+    fields=usual_fields(
+        StoredSchedule,
+        "recurring_run",
+        id=lambda item: item.id,
+        name=lambda item: item.name,
+        description=lambda item: str(item.details.get("description") or ""),
+        created_at=lambda item: item.created_at,
+    )
+    | {
         "updated_at": Field(read=lambda item: item.updated_at, kind="time"),
         "status": Field(read=_status_of),
-        "namespace": Field(read=lambda item: ""),
     },
 )
 

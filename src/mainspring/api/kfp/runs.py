@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from mainspring.api.kfp import experiments, pipelines
 from mainspring.api.kfp.filters import Field
-from mainspring.api.kfp.listing import Listing, select_page
+from mainspring.api.kfp.listing import Listing, select_page, usual_fields
 from mainspring.api.kfp.tasks import STATES, history, show_tasks, status_of
 from mainspring.api.kfp.wire import Call, moment, object_field, text_field, without_empty
 from mainspring.automation.schedule_store import StoredSchedule, schedule_of_run, schedules_by_run
@@ -80,13 +80,15 @@ class Listed(msgspec.Struct, frozen=True):
 LISTING: Listing[Listed] = Listing(
     kind="run",
     id=lambda item: item.run.id,
-    fields={
-        "run_id": Field(read=lambda item: item.run.id),
-        "id": Field(read=lambda item: item.run.id),
-        "display_name": Field(read=lambda item: item.name),
-        "name": Field(read=lambda item: item.name),
-        "description": Field(read=lambda item: item.record.description),
-        "created_at": Field(read=lambda item: item.run.created_at, kind="time"),
+    fields=usual_fields(
+        Listed,
+        "run",
+        id=lambda item: item.run.id,
+        name=lambda item: item.name,
+        description=lambda item: item.record.description,
+        created_at=lambda item: item.run.created_at,
+    )
+    | {
         "scheduled_at": Field(read=lambda item: item.run.created_at, kind="time"),
         "finished_at": Field(read=lambda item: item.run.ended_at, kind="time"),
         "storage_state": Field(read=lambda item: item.record.storage_state),
@@ -95,7 +97,6 @@ LISTING: Listing[Listed] = Listing(
         "experiment_id": Field(read=lambda item: item.record.experiment_id),
         "recurring_run_id": Field(read=lambda item: item.record.schedule_id),
         "pipeline_id": Field(read=lambda item: item.record.pipeline_id),
-        "namespace": Field(read=lambda item: ""),
     },
 )
 
